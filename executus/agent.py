@@ -1,0 +1,63 @@
+"""RunnableAgent: what to run."""
+
+from typing import Any, Literal
+
+from pydantic import Field, JsonValue, model_validator
+
+from executus.data import Data
+from executus.limits import Limits
+from executus.message import MAX_NAME
+
+Visibility = Literal["private", "shared", "public"]
+"""Who an agent serves: its owner, its owner's team, or anybody. A tool carries the same mark as the
+widest audience it is safe for, and an agent gets no tool narrower than itself."""
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$"
+PLANNED = frozenset({"critic", "phases", "skills", "sub_agents"})
+"""Fields of the design that this version cannot drive: refused by name, never ignored."""
+
+
+class RunnableAgent(Data):
+    """Plain data that a run needs and nothing more; no store required.
+
+    None in a field means the host's default (`executus.limits.Defaults`).
+    """
+
+    name: str = Field(min_length=1, max_length=MAX_NAME, pattern=NAME_PATTERN)
+    """For people, budgets and the Temporal UI."""
+    id: str = Field(default="", max_length=MAX_NAME)
+    """Stable identity for budgets and audit; the name when empty."""
+    system_prompt: str = Field(default="", max_length=500_000)
+    """Goes below the host's system header."""
+    model_tier: str | None = Field(default=None, min_length=1, max_length=1_000)
+    """A tier (`fast`) or a model spec (`provider/model`, several with commas: tried in turn)."""
+    max_iterations: int | None = Field(default=None, gt=0, le=100_000)
+    """Model turns, the answering one included."""
+    max_runtime: float | None = Field(default=None, gt=0, le=31_536_000)
+    """Seconds from the moment the run starts working; time in a queue does not count."""
+    tools: tuple[str, ...] = Field(default=(), max_length=256)
+    """Names of registered tools. Empty: one plain model call and no loop."""
+    output_schema: dict[str, JsonValue] | None = None
+    """JSON schema of the answer; the validated value is `RunResult.structured`."""
+    limits: Limits = Limits()
+    """Bounds besides iterations and runtime."""
+    visibility: Visibility = "private"
+    """Whom the agent serves; decides which tools it may have."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_planned(cls, value: Any) -> Any:  # noqa: ANN401 - a before validator sees raw input
+        if isinstance(value, dict):
+            planned = sorted(PLANNED & {key for key, item in value.items() if item})  # pyright: ignore[reportUnknownVariableType]
+            if planned:
+                msg = (
+                    f"RunnableAgent: {', '.join(planned)}: not in this version; "
+                    f"known fields: {', '.join(sorted(cls.model_fields))}"
+                )
+                raise ValueError(msg)
+        return value  # pyright: ignore[reportUnknownVariableType]
+
+    @property
+    def identity(self) -> str:
+        """The id, or the name when there is none."""
+        return self.id or self.name

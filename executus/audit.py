@@ -1,0 +1,120 @@
+"""What the audit records."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from executus.data import Data
+from executus.status import Reason, Status
+from executus.usage import Usage
+
+RowKind = Literal["model", "tool", "compact", "event"]
+ClosedBy = Literal["run", "sweeper"]
+
+
+class ToolGrant(Data):
+    """A tool that the run may call."""
+
+    name: str
+    """The tool."""
+    digest: str
+    """Digest of its schema when the run started."""
+    effect: str
+    """pure, idempotent or once."""
+
+
+class AuditOpen(Data):
+    """Opening of a run's record; an upsert."""
+
+    run_id: str
+    """The run."""
+    workflow_run_id: str
+    """Temporal's first execution run id: tells a reset or a reused id apart."""
+    parent_run_id: str | None = None
+    """The run that started it."""
+    agent_id: str
+    """What runs."""
+    agent_name: str
+    """The same, for people."""
+    caller_id: str
+    """Who asked."""
+    tenant_id: str = ""
+    """Their organisation."""
+    channel_id: str = ""
+    """Where."""
+    prompt: str = ""
+    """What was asked; subject to redaction."""
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
+    """Named values; subject to redaction."""
+    models: tuple[str, ...] = ()
+    """Specs of the chain."""
+    prices: dict[str, JsonValue] = Field(default_factory=dict)
+    """Spec -> price per million tokens and its version."""
+    tools: tuple[ToolGrant, ...] = ()
+    """The grant."""
+    started_at: datetime
+    """Workflow time (UTC)."""
+    deadline_at: datetime | None = None
+    """When the run must have ended, cleanup included: from then on the sweeper asks."""
+
+
+class AuditRow(Data):
+    """One row of a run's chain: append-only, idempotent by (run_id, key)."""
+
+    key: str = Field(max_length=128)
+    """Unique in the run: `m3#1` is the first attempt of step m3; `e7` the seventh event."""
+    kind: RowKind
+    """What it records."""
+    name: str
+    """The tool, the model spec that answered, or the event type."""
+    status: str
+    """complete, error, unknown; for events empty."""
+    at: datetime
+    """When (UTC): the end of a step, the moment of an event."""
+    seconds: float | None = None
+    """How long the attempt took."""
+    summary: str = Field(default="", max_length=200)
+    """One redacted line."""
+    content: dict[str, JsonValue] = Field(default_factory=dict)
+    """Arguments, result, reply: subject to redaction; digest and length are always kept."""
+    usage: Usage | None = None
+    """Tokens of a model call."""
+    cost_micro_usd: int | None = None
+    """Cost of a model call."""
+
+
+class AuditClose(Data):
+    """Closing of a run's record; an upsert, so it can create the record too."""
+
+    opening: AuditOpen
+    """The record's head, in case the opening never landed."""
+    status: Status
+    """Outcome."""
+    reason: Reason
+    """Which way."""
+    output: str = ""
+    """The answer or partial answer; subject to redaction."""
+    error: str | None = None
+    """One sentence."""
+    iterations: int = 0
+    """Model turns."""
+    steps: int = 0
+    """Steps in all."""
+    usage: Usage = Usage()
+    """Sum."""
+    cost_micro_usd: int | None = None
+    """Sum."""
+    ended_at: datetime
+    """When the outcome was fixed (UTC)."""
+    closed_by: ClosedBy = "run"
+    """Who closed it."""
+
+
+class AuditReceipt(Data):
+    """What a close answers."""
+
+    head: str
+    """Head of the hash chain over the opening, every row and the close."""
+    rows: int
+    """Rows in the chain."""

@@ -1,0 +1,267 @@
+"""Every activity's name, input and output: all that workflows know of activities.
+
+Names and shapes are a durable contract: histories hold them. Fields may be added with a default,
+never removed or renamed (tests/test_contracts.py pins them).
+"""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from executus.agent import RunnableAgent
+from executus.audit import AuditClose, AuditRow
+from executus.budget import BudgetCheck, BudgetCommit
+from executus.data import Data
+from executus.invocation import Invocation
+from executus.message import Message, ToolResultPart
+from executus.transcript import Cursor
+from executus.usage import Usage
+
+RESOLVE = "executus.resolve"
+BUDGET_CHECK = "executus.budget.check"
+BUDGET_COMMIT = "executus.budget.commit"
+AUDIT_START = "executus.audit.start"
+AUDIT_CLOSE = "executus.audit.close"
+MODEL = "executus.model"
+COMPACT = "executus.compact"
+TOOL_PREFIX = "tool."
+
+AGENT_RUN = "executus.AgentRun"
+"""Workflow type."""
+
+QUERY_STATE = "state"
+QUERY_TRANSCRIPT = "transcript"
+QUERY_PLAN = "plan"
+QUERY_STEPS = "steps"
+QUERY_RESULT = "result"
+SIGNAL_CANCEL = "cancel"
+SIGNAL_STEER = "steer"
+
+PAGE_BYTES = 900_000
+"""Transcript bytes in one page: Temporal's own bound on a query's answer is 2 MiB."""
+
+MODEL_ERROR = "executus.model_error"
+"""Failure type of the model and compact activities; `details[0]` is a `ModelFailure`."""
+BUDGET_DENIED = "executus.budget_denied"
+"""Failure type of a model call that the budget refused; `details[0]` is a `BudgetDecision`."""
+
+
+def tool_activity(name: str) -> str:
+    """Activity type of a tool."""
+    return f"{TOOL_PREFIX}{name}"
+
+
+class RunKey(Data):
+    """A run's identity, as activities need it."""
+
+    run_id: str
+    """Workflow id."""
+    workflow_run_id: str
+    """Temporal's first execution run id: unchanged by reset and continue-as-new."""
+
+
+class ResolveInput(Data):
+    """Input of `executus.resolve`."""
+
+    agent: RunnableAgent | str
+    """By value or by name."""
+    caller_id: str
+    """Decides what is visible."""
+    tenant_id: str = ""
+    """Likewise."""
+
+
+class ModelStepInput(Data):
+    """Input of `executus.model`: which transcript, not its content."""
+
+    key: RunKey
+    """The run."""
+    step_id: str
+    """The step."""
+    cursor: Cursor
+    """The transcript to send."""
+    tail: tuple[str, ...] = ()
+    """Digests of the newest messages: a worker that made them itself needs no query."""
+    plan_digest: str
+    """Which plan."""
+    closing: bool = False
+    """The tool-less closing answer."""
+    seconds_left: float = Field(gt=0)
+    """Until the run's deadline (or the closing slice's end), when the step was scheduled."""
+
+
+class Failover(Data):
+    """A target that did not answer, and why."""
+
+    spec: str
+    """The target."""
+    fault: str
+    """`executus.errors.ModelFault`, or `benched`."""
+    message: str
+    """Scrubbed, at most 500 characters."""
+    retry_after: float | None = None
+    """Seconds until it may be tried again, when known."""
+
+
+class ModelStepOutput(Data):
+    """Output of `executus.model`."""
+
+    message: Message
+    """The reply, cleaned and capped."""
+    stop: Literal["end", "tool_calls", "length", "refusal"]
+    """Why the model stopped."""
+    usage: Usage
+    """Tokens."""
+    cost_micro_usd: int | None = None
+    """Cost; None when the price is not known."""
+    spec: str
+    """Who really answered."""
+    attempt: int = 1
+    """Temporal attempt that brought it."""
+    failovers: tuple[Failover, ...] = ()
+    """Who did not answer before."""
+    structured: JsonValue = None
+    """The validated value, when the agent has an output schema and this is an answer."""
+    invalid: str | None = None
+    """Why the answer does not match the output schema."""
+
+
+class ModelFailure(Data):
+    """Why no target answered; detail of a `MODEL_ERROR` failure."""
+
+    fault: str
+    """`executus.errors.ModelFault` of the decisive failure."""
+    message: str
+    """For people, scrubbed."""
+    failovers: tuple[Failover, ...] = ()
+    """Every target and its reason."""
+
+
+class CompactInput(Data):
+    """Input of `executus.compact`: fold a range of the transcript into a summary."""
+
+    key: RunKey
+    """The run."""
+    step_id: str
+    """The step."""
+    cursor: Cursor
+    """The transcript."""
+    tail: tuple[str, ...] = ()
+    """See `ModelStepInput.tail`."""
+    plan_digest: str
+    """Which plan."""
+    start: int = Field(ge=0)
+    """First message to fold."""
+    end: int = Field(gt=0)
+    """One past the last message to fold; an earlier summary in between is folded in."""
+    seconds_left: float = Field(gt=0)
+    """Until the run's deadline."""
+
+
+class CompactOutput(Data):
+    """Output of `executus.compact`."""
+
+    summary: Message
+    """Role summary, with its fold set."""
+    usage: Usage
+    """Tokens of the summary call."""
+    cost_micro_usd: int | None = None
+    """Its cost."""
+    spec: str = ""
+    """Who wrote it."""
+    attempt: int = 1
+    """Temporal attempt that brought it."""
+
+
+class RunState(Data):
+    """What a tool may know of its run."""
+
+    iteration: int
+    """Current iteration, from 1."""
+    max_iterations: int
+    """Limit."""
+    tool_calls: int
+    """Calls dispatched so far, this step's included."""
+    seconds_elapsed: float
+    """Since the run started working."""
+    seconds_left: float
+    """Until its deadline."""
+    usage: Usage = Usage()
+    """So far."""
+    cost_micro_usd: int | None = None
+    """So far."""
+
+
+class ToolInput(Data):
+    """Input of `tool.<name>`."""
+
+    key: RunKey
+    """The run."""
+    step_id: str
+    """The step."""
+    call_id: str
+    """The model's call."""
+    arguments: str
+    """JSON text."""
+    schema_digest: str
+    """The tool that was granted."""
+    idempotency_key: str
+    """The same for every attempt of this call, different for every other call."""
+    attempts: int = 1
+    """Attempts this call may have."""
+    result_bytes: int
+    """Cap of the result."""
+    agent_id: str
+    """What runs."""
+    invocation: Invocation
+    """Who asks. Without prompt, inputs, images and files."""
+    state: RunState
+    """The run, when the call was dispatched."""
+
+
+class ToolOutput(Data):
+    """Output of `tool.<name>`."""
+
+    result: ToolResultPart
+    """Cleaned and capped."""
+    summary: str = ""
+    """One redacted line about the result."""
+    attempt: int = 1
+    """Temporal attempt that brought it."""
+
+
+class BudgetCheckInput(Data):
+    """Input of `executus.budget.check`."""
+
+    check: BudgetCheck
+    """The reservation."""
+
+
+class BudgetCommitInput(Data):
+    """Input of `executus.budget.commit`."""
+
+    commit: BudgetCommit
+    """The settlement."""
+
+
+class AuditCloseInput(Data):
+    """Input of `executus.audit.close`."""
+
+    close: AuditClose
+    """The outcome."""
+    events: tuple[AuditRow, ...] = ()
+    """Events of the run, in order."""
+    row_keys: int = 0
+    """How many step rows the record must hold. When some are missing, the activity asks the
+    workflow for its steps and writes them."""
+
+
+class StepsPage(Data):
+    """Answer of the `steps` query: what a close needs to write missing rows."""
+
+    rows: tuple[AuditRow, ...]
+    """One per accepted step attempt from `start` on; at most about 1 MB."""
+    start: int
+    """Index of the first one."""
+    total: int
+    """Rows in all."""

@@ -1,0 +1,35 @@
+"""Invocation: who asks, and for what."""
+
+from pydantic import Field, JsonValue
+
+from executus.data import Data
+from executus.message import FilePart, ImagePart
+
+ID_PATTERN = r"^[^\x00-\x1f\x7f]*$"
+
+
+class Invocation(Data):
+    """One envelope that attributes tools, audit and budget to a caller.
+
+    Identity comes from here only, never from what a model writes into tool arguments.
+    """
+
+    prompt: str = Field(default="", max_length=900_000)
+    """What the run is asked."""
+    run_id: str | None = Field(default=None, min_length=1, max_length=255, pattern=ID_PATTERN)
+    """The run's id, which is its workflow id. `Runs` generates one when it is None; starting the
+    same id twice gives the same run."""
+    caller_id: str = Field(default="anonymous", min_length=1, max_length=255, pattern=ID_PATTERN)
+    """Who asks: the scope of per-caller budgets and of tool visibility."""
+    tenant_id: str = Field(default="", max_length=255, pattern=ID_PATTERN)
+    """The caller's organisation; the scope of per-tenant budgets."""
+    channel_id: str = Field(default="", max_length=255, pattern=ID_PATTERN)
+    """Where it was asked (a chat room, a cron job); recorded."""
+    parent_run_id: str | None = Field(default=None, max_length=255, pattern=ID_PATTERN)
+    """The run that started this one; recorded."""
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
+    """Named values: shown to the model below the prompt, recorded in the audit."""
+    images: tuple[ImagePart, ...] = Field(default=(), max_length=32)
+    """Folded into the opening user message."""
+    files: tuple[FilePart, ...] = Field(default=(), max_length=32)
+    """Folded into the opening user message."""

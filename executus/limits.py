@@ -1,0 +1,69 @@
+"""Bounds: what an agent may set for its runs, and what holds when it does not."""
+
+from pydantic import Field
+
+from executus.data import Data
+
+
+class Limits(Data):
+    """Bounds of one run. None takes the host's default; 0 switches a guard off where it says so."""
+
+    tokens: int | None = Field(default=None, gt=0)
+    """Input plus output tokens of the whole run, checked before each model call."""
+    micro_usd: int | None = Field(default=None, gt=0)
+    """Cost of the whole run in micro-USD (1 USD = 1,000,000), checked before each model call
+    against that call's worst case. With it set, a model without a known price is refused."""
+    max_output_tokens: int | None = Field(default=None, gt=0, le=1_000_000)
+    """Tokens that one model call may produce."""
+    tool_errors: int | None = Field(default=None, ge=0, le=1_000)
+    """Steps in a row in which every call failed, before the run stops. 0 = off."""
+    same_tool_calls: int | None = Field(default=None, ge=0, le=1_000)
+    """Identical calls with identical results, before the run stops. 0 = off."""
+    compaction_ratio: float | None = Field(default=None, ge=0, le=1)
+    """Share of the context window at which old messages are folded into a summary. 0 = off."""
+    parallel_tools: int | None = Field(default=None, gt=0, le=64)
+    """Tool calls of one step that run at the same time."""
+    tool_calls: int | None = Field(default=None, gt=0, le=1_000)
+    """Tool calls that one model turn may ask for; those beyond are answered with an error."""
+    tool_result_bytes: int | None = Field(default=None, ge=256, le=524_288)
+    """Bytes of one tool result that enter the transcript: head, tail and a digest of the rest."""
+    model_call_seconds: float | None = Field(default=None, gt=0, le=86_400)
+    """Seconds one attempt of a model call may take."""
+
+
+class Defaults(Data):
+    """What holds where an agent says nothing. The first six are the seed system's own numbers."""
+
+    max_iterations: int = Field(default=12, gt=0, le=100_000)
+    """Model turns, the answering one included."""
+    max_runtime: float = Field(default=60.0, gt=0, le=31_536_000)
+    """Seconds from the moment the run starts working."""
+    model_tier: str = Field(default="fast", min_length=1)
+    """Tier or model spec."""
+    tool_errors: int = Field(default=3, ge=0)
+    """See `Limits.tool_errors`."""
+    same_tool_calls: int = Field(default=3, ge=0)
+    """See `Limits.same_tool_calls`."""
+    compaction_ratio: float = Field(default=0.7, ge=0, le=1)
+    """See `Limits.compaction_ratio`."""
+    summary_tier: str | None = "fast"
+    """Tier that writes compaction summaries. None, or a tier the host has not configured, means the
+    run's own."""
+    tokens: int | None = Field(default=None, gt=0)
+    """See `Limits.tokens`; None = no limit."""
+    micro_usd: int | None = Field(default=None, gt=0)
+    """See `Limits.micro_usd`; None = no limit."""
+    max_output_tokens: int = Field(default=8_192, gt=0)
+    """See `Limits.max_output_tokens`."""
+    parallel_tools: int = Field(default=8, gt=0, le=64)
+    """See `Limits.parallel_tools`."""
+    tool_calls: int = Field(default=64, gt=0, le=1_000)
+    """See `Limits.tool_calls`."""
+    tool_result_bytes: int = Field(default=65_536, ge=256, le=524_288)
+    """See `Limits.tool_result_bytes`."""
+    model_call_seconds: float = Field(default=300.0, gt=0)
+    """See `Limits.model_call_seconds`."""
+    closing_seconds: float = Field(default=30.0, gt=0)
+    """The slice for the tool-less closing answer at the iteration limit."""
+    cleanup_seconds: float = Field(default=120.0, gt=0)
+    """Time budget of commit and audit close: long enough to outlast a database restart."""

@@ -1,0 +1,1 @@
+"""Model providers: adapters, tiers, failover, health, prices. Used by activities only."""

@@ -1,0 +1,95 @@
+"""The one protocol between executus and a model provider.
+
+A host registers its own provider by name: any object with `name`, `complete` and `close`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from pydantic import JsonValue
+
+from executus.message import Message
+from executus.plan import ToolDef
+from executus.usage import Usage
+
+StopReason = Literal["end", "tool_calls", "length", "refusal"]
+"""Why the model stopped. A reply without a terminal reason is not a reply: the adapter raises
+`ModelError(fault="incomplete_response")`."""
+
+
+@dataclass(slots=True)
+class WireMessage:
+    """A message of the conversation, with its encoded forms kept beside it.
+
+    Messages never change, so an adapter encodes each one once per worker and keeps the fragment in
+    `wire` under its own format's name.
+    """
+
+    message: Message
+    """What it is; never a summary (those are lowered to user messages)."""
+    wire: dict[str, list[dict[str, JsonValue]]] = field(default_factory=dict)
+    """Wire format -> encoded fragments. Read-only once written: copy before changing one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One call. Nothing secret is in it: credentials are the provider object's own."""
+
+    model: str
+    """The provider's name for the model."""
+    system_prompt: str
+    """May be empty."""
+    messages: Sequence[WireMessage]
+    """What the model is shown, in order."""
+    tools: Sequence[ToolDef] = ()
+    """Always the whole grant, so that the prompt prefix stays byte-stable."""
+    tool_choice: Literal["auto", "none"] = "auto"
+    """none: the tools stay in the prompt but may not be called (the closing answer)."""
+    output_schema: dict[str, JsonValue] | None = None
+    """JSON schema that the answer must match, by the provider's native means."""
+    max_output_tokens: int = 8_192
+    """Upper bound of the reply."""
+    timeout: float = 300.0
+    """Seconds the whole call may take; a stalled stream counts."""
+    cache_key: str = ""
+    """Same for all calls of a run: lets a provider route them to the same prompt cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    """A complete reply."""
+
+    message: Message
+    """Role assistant; parts in the provider's order, cleaned and capped by the model activity."""
+    stop: StopReason
+    """Why it stopped."""
+    usage: Usage
+    """Normalised: totals, with cache and reasoning as portions. `model_calls` is 1."""
+    model: str
+    """The model name the provider reports."""
+
+
+Progress = Callable[[str], None]
+"""Called with each piece of text as it streams; must not raise, may be called very often."""
+
+
+class Provider(Protocol):
+    """Talks to one model service. One object per worker, shared by concurrent calls."""
+
+    @property
+    def name(self) -> str:
+        """The part of a spec before the first slash."""
+        ...
+
+    async def complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
+        """Make one call, streaming, without retries.
+
+        Raises:
+            ModelError: for every failure, classified. A cancel passes through as CancelledError.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...

@@ -1,0 +1,119 @@
+"""RunPlan: what `executus.resolve` froze for the run.
+
+Authority and configuration never change under a run: its tools, targets, prices and bounds are in
+history from the first second. Large parts (system prompt, schemas) are not repeated per step.
+"""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from executus.data import Data
+from executus.limits import Defaults
+from executus.status import Reason
+
+Effect = Literal["pure", "idempotent", "once"]
+"""pure: no effect, may run again. idempotent: again with the same key has no further effect.
+once: at most one attempt; a lost attempt is reported as `unknown`. The default is once."""
+
+Port = Literal["audit", "budget"]
+
+
+class Price(Data):
+    """Micro-USD per million tokens; the worst tier where a provider has several."""
+
+    input: int = Field(ge=0)
+    """Fresh input."""
+    output: int = Field(ge=0)
+    """Output, reasoning included."""
+    version: str = ""
+    """Where the numbers are from, for the audit."""
+
+
+class ModelTarget(Data):
+    """One element of a tier's chain."""
+
+    spec: str
+    """`provider/model`; the model is everything after the first slash, verbatim."""
+    context_window: int = Field(gt=0)
+    """Tokens of input and output together."""
+    price: Price | None = None
+    """None: not known."""
+
+    @property
+    def provider(self) -> str:
+        """The part before the first slash."""
+        return self.spec.partition("/")[0]
+
+    @property
+    def model(self) -> str:
+        """The part after the first slash."""
+        return self.spec.partition("/")[2]
+
+
+class ToolDef(Data):
+    """A tool as granted to this run."""
+
+    name: str
+    """Unique in the run."""
+    description: str = ""
+    """For the model."""
+    parameters: dict[str, JsonValue]
+    """JSON schema of the arguments."""
+    digest: str
+    """Digest of name, description and parameters; the tool's activity refuses another one."""
+    effect: Effect = "once"
+    """What running it again would mean."""
+    timeout: float = Field(default=60.0, gt=0)
+    """Seconds one attempt may take."""
+    result_bytes: int = Field(default=65_536, gt=0)
+    """Bytes of its result that enter the transcript."""
+    attempts: int = Field(default=3, gt=0, le=20)
+    """Attempts for `pure` and `idempotent` tools."""
+    task_queue: str | None = None
+    """Task queue of the workers that have it; None = the run's own."""
+    secret_arguments: bool = False
+    """Arguments are hidden from summaries, the summariser and the audit."""
+
+
+class RunPlan(Data):
+    """Everything a run needs to know about its host."""
+
+    agent_id: str
+    """For budgets and audit."""
+    agent_name: str
+    """For people."""
+    system_prompt: str = ""
+    """Host header and agent prompt, joined."""
+    targets: tuple[ModelTarget, ...]
+    """The chain, tried in order."""
+    summary_targets: tuple[ModelTarget, ...] = ()
+    """The chain for compaction; the run's own when empty."""
+    tools: tuple[ToolDef, ...] = ()
+    """The grant."""
+    output_schema: dict[str, JsonValue] | None = None
+    """JSON schema of the answer."""
+    bounds: Defaults
+    """Defaults with the agent's own values on top: every number is concrete."""
+    wired: tuple[Port, ...] = ()
+    """Ports that this host has; the others cost no activity."""
+
+
+class Refusal(Data):
+    """Why a request cannot be planned."""
+
+    reason: Reason
+    """Closed set."""
+    message: str
+    """One sentence: the thing, the known set, the way out."""
+
+
+class Resolved(Data):
+    """Outcome of `executus.resolve`: a plan or a refusal, never an exception for bad input."""
+
+    plan: RunPlan | None = None
+    """Set when the run can go on."""
+    refusal: Refusal | None = None
+    """Set when it cannot."""
+    wired: tuple[Port, ...] = ()
+    """Ports of the host, needed to audit a refusal too."""

@@ -1,0 +1,79 @@
+"""Ports: what a host may plug in. Each is optional; no port = a bounded in-memory run.
+
+Every method may raise `StoreError` for trouble that a retry may cure; Temporal retries it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from executus.audit import AuditClose, AuditOpen, AuditReceipt, AuditRow
+from executus.budget import (
+    BudgetCall,
+    BudgetCheck,
+    BudgetCommit,
+    BudgetDecision,
+    BudgetMeter,
+    BudgetReceipt,
+)
+from executus.plan import Port
+
+
+class Audit(Protocol):
+    """The record of what a run did."""
+
+    async def start(self, opening: AuditOpen) -> None:
+        """Open the record; an upsert."""
+        ...
+
+    async def record(self, run_id: str, rows: Sequence[AuditRow]) -> None:
+        """Append rows; one that is there already (same key) stays as it is."""
+        ...
+
+    async def keys(self, run_id: str) -> frozenset[str]:
+        """Keys of the rows that are there, so that a close can add what is missing."""
+        ...
+
+    async def close(self, closing: AuditClose) -> AuditReceipt:
+        """Close the record once; a second close answers with the first one's receipt."""
+        ...
+
+
+class Budget(Protocol):
+    """The spend cap. It fails closed: when it cannot be asked, nothing paid happens."""
+
+    async def check(self, check: BudgetCheck) -> BudgetDecision:
+        """Reserve for the run."""
+        ...
+
+    async def authorize(self, call: BudgetCall) -> BudgetDecision:
+        """Extend the hold to cover one more paid call, and record the attempt before it is made."""
+        ...
+
+    async def meter(self, meter: BudgetMeter) -> None:
+        """Record what the attempt took."""
+        ...
+
+    async def commit(self, commit: BudgetCommit) -> BudgetReceipt:
+        """Settle the run once and release the rest of its hold; again answers the same."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports of one host."""
+
+    audit: Audit | None = None
+    """Where runs are recorded."""
+    budget: Budget | None = None
+    """What runs may spend."""
+
+    @property
+    def wired(self) -> tuple[Port, ...]:
+        """Names of the ports that are there."""
+        names: list[Port] = []
+        if self.audit is not None:
+            names.append("audit")
+        if self.budget is not None:
+            names.append("budget")
+        return tuple(names)

@@ -1,0 +1,86 @@
+"""Hide secrets before anything is shown, summarised or stored.
+
+Policy: values under tell-tale key names, and texts that match known token shapes. It errs on the
+side of hiding. Lengths stay visible, so a person can still see that something was there.
+"""
+
+import re
+from collections.abc import Iterable
+
+from pydantic import JsonValue
+
+SECRET_KEYS = (
+    "authorization",
+    "api_key",
+    "apikey",
+    "access_key",
+    "client_secret",
+    "cookie",
+    "credential",
+    "passphrase",
+    "passwd",
+    "password",
+    "private_key",
+    "secret",
+    "session_id",
+    "signature",
+    "token",
+)
+"""A key holding one of these words (case and dashes do not count) has its value hidden."""
+
+SECRET_PATTERNS = (
+    r"\bsk-[A-Za-z0-9_-]{16,}",  # OpenAI, Anthropic
+    r"\b(?:ghp|gho|ghs|ghu|github_pat)_[A-Za-z0-9_]{20,}",
+    r"\bAKIA[0-9A-Z]{16}\b",
+    r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
+    r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",  # a JSON web token
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+    r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{12,}",
+    r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)",  # user:password in a URL
+    r"(?i)(?<=[?&](?:key|sig)=)[^&\s]+",
+    r"(?i)(?<=[?&](?:token)=)[^&\s]+",
+    r"(?i)(?<=[?&](?:api_key)=)[^&\s]+",
+)
+COUNT_KEYS = re.compile(r"(?:_tokens|^tokens|max_tokens|token_count|token_limit)$")
+"""`input_tokens` and the like are counts, not secrets."""
+
+
+class Redactor:
+    """A redaction policy; stateless, safe to share."""
+
+    def __init__(self, keys: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
+        """Add `keys` (words) and `patterns` (regular expressions) to the built-in ones."""
+        self._keys = tuple(k.lower().replace("-", "_") for k in (*SECRET_KEYS, *keys))
+        self._pattern = re.compile(
+            "|".join(f"(?:{p})" for p in _flagless((*SECRET_PATTERNS, *patterns)))
+        )
+
+    def text(self, text: str) -> str:
+        """`text` with every known token shape replaced."""
+        return self._pattern.sub(lambda match: f"[redacted {len(match.group())}]", text)
+
+    def value(self, value: JsonValue) -> JsonValue:
+        """`value` with secrets replaced, by key name and by shape."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if isinstance(value, dict):
+            return {
+                k: self._hide(v) if self.is_secret(k) else self.value(v) for k, v in value.items()
+            }
+        return value
+
+    def is_secret(self, key: str) -> bool:
+        """Whether the value under `key` is hidden whatever it is."""
+        name = key.lower().replace("-", "_")
+        return any(word in name for word in self._keys) and not COUNT_KEYS.search(name)
+
+    @staticmethod
+    def _hide(value: JsonValue) -> JsonValue:
+        return None if value is None else f"[redacted {len(str(value))}]"
+
+
+def _flagless(patterns: Iterable[str]) -> list[str]:
+    """Turn a leading `(?i)` into a scoped group: Python refuses global flags elsewhere."""
+    return [f"(?i:{p[4:]})" if p.startswith("(?i)") else p for p in patterns]

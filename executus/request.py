@@ -1,0 +1,22 @@
+"""RunRequest: the workflow's one input."""
+
+from pydantic import Field
+
+from executus.agent import RunnableAgent
+from executus.data import Data
+from executus.invocation import Invocation
+
+MAX_REQUEST_BYTES = 1_000_000
+"""JSON bytes of a whole request. Temporal refuses 2 MiB; the margin is for codecs and the plan."""
+
+
+class RunRequest(Data):
+    """What to run, and for whom.
+
+    Pass it to `client.start_workflow(AgentRun.run, request, id=..., task_queue=...)`.
+    """
+
+    agent: RunnableAgent | str
+    """By value, or the name of an agent registered on the worker."""
+    invocation: Invocation = Field(default_factory=Invocation)
+    """Who asks, and for what."""

@@ -1,0 +1,48 @@
+"""RunResult: the workflow's one output."""
+
+from datetime import datetime
+
+from pydantic import Field, JsonValue
+
+from executus.data import Data
+from executus.status import Reason, Status
+from executus.step import StepRecord
+from executus.usage import Usage
+
+MAX_RESULT_STEPS = 1_000
+"""Steps listed in a result; the audit has them all."""
+
+
+class RunResult(Data):
+    """What became of a run. Filled as far as possible in every ending."""
+
+    run_id: str
+    """The run's id: its Temporal workflow id."""
+    status: Status
+    """The outcome class."""
+    reason: Reason
+    """Which way it ended."""
+    output: str = ""
+    """The answer, or the best partial answer there is."""
+    structured: JsonValue = None
+    """The validated value when the agent has an `output_schema`."""
+    error: str | None = None
+    """One sentence for people; None when the status is ok."""
+    iterations: int = Field(default=0, ge=0)
+    """Model turns used."""
+    steps: tuple[StepRecord, ...] = ()
+    """In order of dispatch; at most the last 1,000."""
+    steps_total: int = Field(default=0, ge=0)
+    """All steps, those not listed included."""
+    usage: Usage = Usage()
+    """Sum over the run."""
+    cost_micro_usd: int | None = None
+    """Sum over the run in micro-USD; None when a call's price is not known."""
+    started_at: datetime
+    """When the run started working (UTC, workflow time)."""
+    ended_at: datetime
+    """When its outcome was fixed (UTC, workflow time)."""
+    audit_head: str | None = None
+    """Head of the audit's hash chain; None when no audit is wired or its close did not land."""
+    warnings: tuple[str, ...] = ()
+    """What went wrong without changing the outcome, such as an audit close that did not land."""

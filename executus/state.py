@@ -1,0 +1,49 @@
+"""LiveState: what the `state` query answers while a run goes on, and after."""
+
+from datetime import datetime
+from typing import Literal
+
+from executus.data import Data
+from executus.step import StepRecord
+from executus.usage import Usage
+
+Phase = Literal["starting", "running", "closing", "closed"]
+"""starting: resolving, reserving. running: the loop. closing: outcome fixed, cleanup runs."""
+
+STATE_STEPS = 200
+"""Steps listed in a state: the newest ones."""
+
+
+class LiveState(Data):
+    """A run at one moment. Cheap to ask for: no history event, a few milliseconds."""
+
+    run_id: str
+    """The run."""
+    agent: str
+    """Its agent's name."""
+    phase: Phase
+    """Where it is."""
+    status: str = "running"
+    """`running`, then the outcome's status."""
+    reason: str = ""
+    """The outcome's reason, once it is fixed."""
+    iteration: int = 0
+    """Current model turn, from 1."""
+    max_iterations: int = 0
+    """Limit; 0 until the plan is there."""
+    started_at: datetime
+    """When it started working (UTC)."""
+    deadline_at: datetime | None = None
+    """When its time is up (UTC); None until the plan is there."""
+    steps: tuple[StepRecord, ...] = ()
+    """The newest steps, in order."""
+    steps_total: int = 0
+    """All of them."""
+    usage: Usage = Usage()
+    """So far."""
+    cost_micro_usd: int | None = None
+    """So far; None when a price is not known."""
+    transcript_messages: int = 0
+    """Messages in the transcript."""
+    stop: str | None = None
+    """Why it was asked to stop, if it was."""
