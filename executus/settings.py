@@ -1,0 +1,78 @@
+"""Settings of a host process: environment variables that begin with EXECUTUS_.
+
+Where Temporal is, and how to authenticate, is not here: Temporal's own variables and profile file
+say that (`executus.connect`). Model keys are not here either: the providers' own variables do.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from executus.errors import ConfigError
+
+GRACE_SECONDS = 25.0
+"""Kubernetes kills 30 s after SIGTERM; five are left to report what was cut."""
+CACHED_WORKFLOWS = 200
+"""The SDK's own default of 1,000 takes gigabytes once transcripts grow; see `Settings`."""
+
+
+class Settings(BaseSettings):
+    """How this process runs; every field is `EXECUTUS_<NAME>` in the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EXECUTUS_",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    task_queue: str = Field(default="executus", min_length=1, max_length=1_000)
+    """Task queue that workers poll and runs are started on."""
+    data_dir: Path = Path(".executus")
+    """What this folder's embedded server and default database write."""
+    database_url: SecretStr | None = None
+    """SQLAlchemy URL of audit and budget; None = an SQLite file in `data_dir`. May hold a password,
+    so it is never printed."""
+    folder: Path = Path()
+    """What the demo's tools may read."""
+    ui_port: int = Field(default=8233, ge=0, le=65_535)
+    """Port of the embedded server's UI; another free one when it is taken; 0 = any."""
+    ui_url: str | None = Field(default=None, pattern=r"^https?://")
+    """Address of the Temporal UI of a server that is not ours, so that links can be shown."""
+    connect_seconds: float = Field(default=10.0, gt=0, le=300)
+    """Seconds to wait for Temporal to answer."""
+    max_cached_workflows: int = Field(default=CACHED_WORKFLOWS, ge=0, le=10_000)
+    """Runs kept in a worker's memory between steps. A run costs about 1 MB plus its transcript, so
+    200 fit in a worker of 1 GB with transcripts of 3 MB each. A run that is not cached still goes
+    on: it is replayed, which costs CPU."""
+    max_concurrent_activities: int = Field(default=100, gt=0, le=10_000)
+    """Model and tool calls of one worker at the same time."""
+    graceful_shutdown_seconds: float = Field(default=GRACE_SECONDS, ge=0, le=86_400)
+    """Seconds that running activities get to finish after SIGTERM; then they are cancelled and
+    Temporal gives them to another worker."""
+
+    @property
+    def database(self) -> str:
+        """The database URL, password included: for the stores, never for a log."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite+aiosqlite:///{(self.data_dir / 'executus.db').absolute()}"
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigError: A variable has a value that cannot be; the message names it.
+    """
+    from pydantic import ValidationError  # noqa: PLC0415 - only on the failing path
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"EXECUTUS_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()
+        ]
+        raise ConfigError("; ".join(lines)) from None
