@@ -25,7 +25,7 @@ def load_profile() -> ClientConfigProfile:
     """
     try:
         return ClientConfigProfile.load()
-    except Exception as error:  # noqa: BLE001 - the bridge's error class has no public name
+    except RuntimeError as error:  # the bridge's own class has no public name
         msg = (
             f"Temporal's configuration does not load: {error}; check TEMPORAL_PROFILE and its file"
         )

