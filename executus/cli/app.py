@@ -1,0 +1,101 @@
+"""The command group. It imports a command's module only when that command is called."""
+
+import importlib
+import sys
+import traceback
+from typing import NamedTuple, NoReturn
+
+import click
+
+from executus.cli import exit as codes
+from executus.errors import ExecutusError, UserError
+
+
+class Entry(NamedTuple):
+    """Where a command lives."""
+
+    module: str
+    """Module that holds it under the command's own name."""
+    help: str
+    """One line for the list of commands, so that listing imports nothing."""
+
+
+COMMANDS = {
+    "run": Entry("executus.cli.run", "Run an agent and show what it does."),
+    "worker": Entry("executus.cli.worker", "Serve a task queue until SIGTERM."),
+    "server": Entry("executus.cli.serve", "Keep this folder's Temporal server and its UI open."),
+    "audit": Entry("executus.cli.audit", "Show and verify what runs did."),
+    "budget": Entry("executus.cli.budget", "Show and set spend limits."),
+    "migrate": Entry("executus.cli.migrate", "Create or upgrade the database schema."),
+    "sweep": Entry("executus.cli.sweep", "Close the records of runs that died."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group over `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the table."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None when there is none of that name."""
+        del ctx
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command: object = getattr(importlib.import_module(entry.module), cmd_name)
+        if not isinstance(command, click.Command):
+            msg = f"{entry.module}.{cmd_name} is not a click command"
+            raise TypeError(msg)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="executus", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Durable, bounded, audited LLM agent runs on Temporal.
+
+    Where Temporal is comes from TEMPORAL_ADDRESS, TEMPORAL_PROFILE and Temporal's own
+    configuration file; without them a server is started in .executus/. Every other setting is
+    an EXECUTUS_ variable.
+    """
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point of the `executus` command; never returns, see `executus.cli.exit`."""
+    codes.leave(invoke(arguments))
+
+
+def invoke(arguments: list[str] | None = None) -> int:
+    """Run one command line and return its exit code; errors become one line on stderr."""
+    try:
+        code: object = cli.main(args=arguments, prog_name="executus", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last boundary
+        return _report(error)
+    return code if isinstance(code, int) else codes.OK
+
+
+def _report(error: BaseException) -> int:
+    """Show an error as its kind deserves, and say which exit code it is."""
+    match error:
+        case click.ClickException():
+            error.show(sys.stderr)
+            return error.exit_code
+        case click.Abort() | KeyboardInterrupt():
+            return codes.INTERRUPTED
+        case BrokenPipeError():  # `executus ... | head`: the reader has what it wanted
+            return codes.FAILED
+        case ExecutusError():
+            click.echo(f"executus: {error}", err=True)
+            return codes.USAGE if isinstance(error, UserError) else codes.FAILED
+        case _:  # a bug: show all of it
+            traceback.print_exception(error)
+            return codes.FAILED

@@ -1,0 +1,206 @@
+"""Show a run while it goes on: a table in a terminal, one line a step anywhere else.
+
+Everything goes to stderr; stdout is for the answer alone. NO_COLOR is honoured (rich does).
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from executus.result import RunResult
+from executus.state import LiveState
+from executus.step import StepRecord
+from executus.usage import Usage
+
+STYLES = {"running": "cyan", "complete": "green", "error": "red", "unknown": "yellow"}
+RESERVED_LINES = 8
+"""Lines of a terminal that the table leaves to what stands around it."""
+MICRO = 1_000_000
+
+
+class View(Protocol):
+    """Where progress goes."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def note(self, text: str) -> None:
+        """Say something about the run that is not a step."""
+        ...
+
+    def show(self, state: LiveState) -> None:
+        """Show where the run is."""
+        ...
+
+    def finish(self, result: RunResult) -> None:
+        """Show every step in its last state."""
+        ...
+
+
+class PlainView:
+    """One line when a step ends; for pipes, logs and CI."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to put back."""
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        self._print(text)
+
+    def show(self, state: LiveState) -> None:
+        """Print the steps that ended since."""
+        self._ended(state.steps)
+
+    def finish(self, result: RunResult) -> None:
+        """Print what was not printed yet."""
+        self._ended(result.steps)
+
+    def _ended(self, steps: Iterable[StepRecord]) -> None:
+        for step in steps:
+            if step.ended_at is not None and step.id not in self._shown:
+                self._shown.add(step.id)
+                self._print(step_line(step))
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class TableView:
+    """A table that is redrawn in place; for a person at a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._steps: tuple[StepRecord, ...] = ()
+        self._head = "waiting for a worker"
+        self._over = False
+        self._live = Live(
+            console=console, refresh_per_second=8, get_renderable=self._render, transient=False
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over = True
+        self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Print it above the table."""
+        self._console.print(Text(text, style="dim"))
+
+    def show(self, state: LiveState) -> None:
+        """Keep the newest state; the next redraw shows it."""
+        self._steps = state.steps
+        self._head = head_line(state)
+
+    def finish(self, result: RunResult) -> None:
+        """Leave the whole table standing."""
+        self._steps = result.steps
+        self._over = True
+
+    def _render(self) -> RenderableType:
+        if self._over:
+            return steps_table(self._steps)
+        room = max(1, self._console.height - RESERVED_LINES)
+        spinner = Spinner("dots", Text(self._head, style="dim"))
+        return Group(steps_table(self._steps[-room:]), spinner)
+
+
+def open_view(console: Console) -> View:
+    """The view that fits where stderr goes."""
+    return TableView(console) if console.is_terminal else PlainView(console)
+
+
+def steps_table(steps: Iterable[StepRecord]) -> Table:
+    """Steps as rows: id, kind, summary, seconds, status."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, wrap in (("id", False), ("kind", False), ("summary", True)):
+        table.add_column(name, no_wrap=not wrap, overflow="ellipsis")
+    table.add_column("seconds", justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    for step in steps:
+        status = Text(step.status, style=STYLES[step.status])
+        table.add_row(step.id, step.kind, Text(step.summary), f"{seconds(step):.1f} s", status)
+    return table
+
+
+def step_line(step: StepRecord) -> str:
+    """The same as one plain line."""
+    return f"{step.id:<8} {step.kind:<18} {seconds(step):6.1f} s  {step.status:<8}  {step.summary}"
+
+
+def head_line(state: LiveState) -> str:
+    """Where a run is, in one line."""
+    if state.stop:
+        return f"stopping: {state.stop}"
+    turn = f"turn {state.iteration} of {state.max_iterations}" if state.max_iterations else ""
+    left = ""
+    if state.deadline_at is not None:
+        left = f"{max(0.0, (state.deadline_at - datetime.now(UTC)).total_seconds()):.0f} s left"
+    return ", ".join(part for part in (state.phase, turn, left) if part)
+
+
+def summary_lines(result: RunResult, *, ui: str | None) -> list[str]:
+    """What stands below the answer: outcome, spend, warnings, and where to look."""
+    took = (result.ended_at - result.started_at).total_seconds()
+    head = [f"{result.status} ({result.reason})", f"{result.steps_total} steps", f"{took:.1f} s"]
+    lines = ["  ".join(head), "  ".join(part for part in spend(result) if part)]
+    lines += [f"error  {result.error}"] if result.error else []
+    lines += [f"warning  {warning}" for warning in result.warnings]
+    lines += [f"run  {result.run_id}"]
+    lines += [f"ui   {ui}"] if ui else []
+    return lines
+
+
+def spend(result: RunResult) -> tuple[str, str]:
+    """Tokens and money, as far as they are known."""
+    return usage_text(result.usage), money(result.cost_micro_usd)
+
+
+def usage_text(usage: Usage) -> str:
+    """Token counts for people."""
+    cached = f" ({usage.cache_read_tokens:,} cached)" if usage.cache_read_tokens else ""
+    return (
+        f"{usage.model_calls} model calls, {usage.input_tokens:,} tokens in{cached}, "
+        f"{usage.output_tokens:,} out"
+    )
+
+
+def money(micro_usd: int | None) -> str:
+    """A cost in dollars; says so when it is not known."""
+    return "cost not known" if micro_usd is None else f"${micro_usd / MICRO:.4f}"
+
+
+def seconds(step: StepRecord) -> float:
+    """How long a step took, or has taken so far."""
+    return max(0.0, ((step.ended_at or datetime.now(UTC)) - step.started_at).total_seconds())
