@@ -1,0 +1,66 @@
+# Everything a contributor or CI calls. `make` alone lists it.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+FOLDER ?= docs
+COVERAGE_FLOOR := 90
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(READY) ## Make .venv with every extra and group (uv when there is one, else pip)
+
+# uv installs exactly what uv.lock says. pip knows groups from 25.1 on, hence the upgrade first.
+$(READY): pyproject.toml uv.lock
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv sync --quiet --all-groups --all-extras --frozen; \
+	else \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "executus needs Python 3.11 or newer; set PYTHON=")' && \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
+	  $(BIN)/python -m pip install --quiet --editable '.[server,postgres]' --group dev; \
+	fi
+	@touch $@
+
+.PHONY: demo
+demo: $(READY) ## An agent answers a question about the files in FOLDER (default docs)
+	@$(BIN)/executus run --folder $(FOLDER)
+
+.PHONY: test
+test: $(READY) ## All tests, real servers included; at least 90 % of branches covered
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --format=total --fail-under=$(COVERAGE_FLOOR) | sed 's/$$/ % of branches covered/' \
+	  && test $$($(BIN)/coverage report --format=total) -ge $(COVERAGE_FLOOR)
+
+.PHONY: coverage
+coverage: ## What the last `make test` did not reach
+	@$(BIN)/coverage report
+
+.PHONY: check
+check: $(READY) ## Lint, format, types, layers: every gate that runs no test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy worker.py
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(READY) ## Format, and fix what the linter can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: $(READY) ## What a step costs: wall time, events, history bytes
+	@$(BIN)/python bench/steps.py
+
+.PHONY: clean
+clean: ## Remove caches, builds and the embedded server's data; keeps .venv
+	rm -rf .executus build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
