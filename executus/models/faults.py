@@ -1,0 +1,262 @@
+"""From any exception of a provider's client to one `ModelError`.
+
+The provider SDKs are not imported here: what counts is read from the exception itself (status,
+headers, body, class names), so the same table serves every adapter, and a host's own one too.
+Rows, in the order they are tried:
+
+====================================================  ====================================
+what happened                                         fault
+====================================================  ====================================
+our own time limit, a transport timeout               timeout
+no connection, or lost in the middle                  connection (`sent=False` when never made)
+429 with a spend or quota code or text, 402           provider_quota
+429 otherwise                                         rate_limited
+400, 413, 422 about the context length                context_overflow
+400, 422 about something the model cannot do          unsupported
+404, or an unknown-model code                         not_found
+401, 403                                              provider_auth
+408                                                   timeout
+409, 425, 5xx, 529                                    overloaded
+any other 4xx                                         request_rejected
+an error event after a 200                            as the status that its type stands for
+JSON that does not parse, a broken event              corrupt_response
+anything else                                         unknown
+====================================================  ====================================
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from executus.errors import ModelError, ModelFault
+from executus.models.loose import is_object, obj, text
+from executus.redact import Redactor
+from executus.sanitize import clean_line
+
+MAX_MESSAGE = 500
+"""Characters of an error message."""
+MIN_SECRET = 6
+"""Shorter texts are no secrets, and cutting them out would mangle every message."""
+
+NEVER_CONNECTED = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"})
+"""Transport errors before the first byte: nothing was sent, nothing can be billed."""
+TIMEOUTS = frozenset({"TimeoutError", "TimeoutException", "APITimeoutError"})
+TRANSPORT = frozenset({"TransportError", "RequestError", "APIConnectionError", "OSError"})
+CORRUPT = (ValueError, AssertionError, TypeError, LookupError, AttributeError, RecursionError)
+"""What reading a reply raises when the reply is not what the protocol says."""
+
+STATUS_OF_TYPE: Mapping[str, int] = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "model_not_found": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "context_length_exceeded": 400,
+    "invalid_prompt": 400,
+    "api_error": 500,
+    "server_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+"""Error types of events that arrive after a 200. Others starting with `invalid_`, `image_`,
+`unsupported_` or naming a policy are the request's fault (400); the rest the server's (500)."""
+
+QUOTA_CODES = frozenset(
+    {
+        "billing_error",
+        "billing_hard_limit_reached",
+        "enforced_spend_limit_reached",
+        "insufficient_quota",
+    }
+)
+MODEL_CODES = frozenset({"model_not_found", "model_not_available"})
+REQUEST_TYPE = re.compile(r"^(?:invalid|image|unsupported|empty|failed_to_download)_|policy")
+SPEND = re.compile(
+    r"spend|quota|billing|credit balance|out of credits|insufficient funds", re.IGNORECASE
+)
+OVERFLOW = re.compile(
+    r"context_length_exceeded|context (?:length|window)|prompt is too long|input is too long"
+    r"|maximum context|too many (?:input )?tokens|reduce the length",
+    re.IGNORECASE,
+)
+INCAPABLE = re.compile(
+    r"(?:does not|doesn't|do not) support|not supported (?:by|with|for) (?:this|the) model",
+    re.IGNORECASE,
+)
+
+REDACTOR = Redactor(
+    patterns=(
+        r"\bsk-[^\s\"',;)]+",  # also the half-masked keys that providers quote back
+        r"(?<=://)[^/\s@]+(?=@)",  # any user information in a URL, with or without a colon
+        r"(?i)(?<=x-api-key: )\S+",
+    )
+)
+
+
+def scrub(message: str, secrets: Sequence[str] = ()) -> str:
+    """One line of at most 500 characters without `secrets`, token shapes or URL credentials."""
+    for secret in secrets:
+        if len(secret) >= MIN_SECRET:
+            message = message.replace(secret, "[redacted]")
+    return clean_line(REDACTOR.text(message[: MAX_MESSAGE * 8]), MAX_MESSAGE)
+
+
+def classify(error: BaseException, *, provider: str, secrets: Sequence[str] = ()) -> ModelError:
+    """Turn whatever a provider's client raised into a `ModelError`; never raises.
+
+    Raise the result outside of the `except` block: then it carries no cause or context, and with
+    them no request headers. `secrets` (the API key) are cut out of the message.
+    """
+    if isinstance(error, ModelError):
+        return error
+    names = {cls.__name__ for cls in type(error).__mro__}
+    status = _status(error)
+    body: object = getattr(error, "body", None)
+    if status is not None or is_object(body):
+        return from_payload(
+            body,
+            provider=provider,
+            secrets=secrets,
+            status=status,
+            headers=_headers(error),
+            fallback=str(error),
+        )
+    cause = error.__cause__ or error
+    causes = {cls.__name__ for cls in type(cause).__mro__} | names
+    sent = not causes & NEVER_CONNECTED
+    fault: ModelFault = "unknown"
+    if names & TIMEOUTS or causes & TIMEOUTS:
+        fault = "timeout"
+    elif names & TRANSPORT:
+        fault = "connection"
+    elif isinstance(error, CORRUPT):
+        fault = "corrupt_response"
+    message = scrub(f"{provider}: {type(cause).__name__}: {cause}", secrets)
+    return ModelError(message, fault=fault, sent=sent)
+
+
+def from_payload(
+    payload: object,
+    *,
+    provider: str,
+    secrets: Sequence[str] = (),
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    fallback: str = "",
+) -> ModelError:
+    """Classify a provider's error object: a status response's body, or an event after a 200.
+
+    `status` None or below 400 means that the object itself must say what it stands for.
+    """
+    error = _inner(payload)
+    words = _words(error)
+    if status is None or status < 400:  # noqa: PLR2004 - HTTP
+        status, shown = _stands_for(error, words), None
+    else:
+        shown = status
+    said = text(error.get("message")) or fallback
+    wish = retry_after(headers or {})
+    fault = _fault(status, words, said, has_wish=wish is not None)
+    label = f"{provider} answered {status}" if shown else f"{provider} broke off"
+    return ModelError(
+        scrub(f"{label}: {said}", secrets), fault=fault, retry_after=wish, status_code=shown
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds the provider asks to wait, or None; junk is None, a moment in the past is 0.
+
+    Reads `retry-after-ms`, then `retry-after` as seconds or as an HTTP date. Uncapped: the caller
+    knows how much time is left.
+    """
+    lower = {str(k).lower(): str(v) for k, v in headers.items()}
+    if (milliseconds := _number(lower.get("retry-after-ms"))) is not None:
+        return milliseconds / 1000
+    value = lower.get("retry-after", "")
+    if (seconds := _number(value)) is not None:
+        return seconds
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _number(value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return max(0.0, number) if math.isfinite(number) else None
+
+
+def _fault(status: int, words: frozenset[str], said: str, *, has_wish: bool) -> ModelFault:  # noqa: C901, PLR0911 - one line per row of the table
+    everything = f"{said} {' '.join(words)}"
+    if status == 402 or words & QUOTA_CODES:  # noqa: PLR2004 - HTTP, as below
+        return "provider_quota"
+    if status == 429:  # noqa: PLR2004
+        return "provider_quota" if not has_wish and SPEND.search(said) else "rate_limited"
+    if status == 404 or words & MODEL_CODES:  # noqa: PLR2004
+        return "not_found"
+    if status in (401, 403):
+        return "provider_auth"
+    if status in (400, 413, 422):
+        if OVERFLOW.search(everything):
+            return "context_overflow"
+        if SPEND.search(said) and "credit" in said.lower():
+            return "provider_quota"
+        if INCAPABLE.search(said):
+            return "unsupported"
+    if status == 408:  # noqa: PLR2004
+        return "timeout"
+    if status in (409, 425) or status >= 500:  # noqa: PLR2004
+        return "overloaded"
+    return "request_rejected" if status >= 400 else "unknown"  # noqa: PLR2004
+
+
+def _status(error: BaseException) -> int | None:
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _headers(error: BaseException) -> dict[str, str]:
+    headers: Mapping[str, str] | None = getattr(getattr(error, "response", None), "headers", None)
+    try:
+        return dict(headers or {})
+    except (TypeError, ValueError):
+        return {}
+
+
+def _inner(payload: object) -> dict[str, object]:
+    """The object with `message`, `type` and `code`, however deep the provider wraps it."""
+    for _ in range(2):
+        payload = obj(payload).get("error") or payload
+    return {"message": payload} if isinstance(payload, str) else obj(payload)
+
+
+def _words(error: Mapping[str, object]) -> frozenset[str]:
+    """Every machine-readable name in an error object: type, code, details.error_code."""
+    nested = obj(error.get("details")).get("error_code")
+    return frozenset(filter(None, map(text, (error.get("type"), error.get("code"), nested))))
+
+
+def _stands_for(error: Mapping[str, object], words: frozenset[str]) -> int:
+    """The status that an error without one stands for; 500 when it says nothing we know."""
+    code = error.get("code")
+    if isinstance(code, int | str) and str(code).isdecimal() and 400 <= int(code) < 600:  # noqa: PLR2004
+        return int(code)
+    known = sorted(STATUS_OF_TYPE[word] for word in words if word in STATUS_OF_TYPE)
+    if known:
+        return known[-1]
+    return 400 if any(REQUEST_TYPE.search(word) for word in words) else 500

@@ -1,0 +1,157 @@
+"""The OpenAI Responses request: from messages to input items, and to one body.
+
+Each message is encoded once per worker and kept in `WireMessage.wire`. Nothing is stored at the
+provider (`store=false`): reasoning travels with us, encrypted by the provider.
+"""
+
+from collections.abc import Sequence
+
+from pydantic import JsonValue
+
+from executus.message import (
+    FilePart,
+    ImagePart,
+    Message,
+    Part,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from executus.models.provider import ModelRequest, WireMessage
+from executus.models.wire import (
+    Json,
+    WireFormat,
+    cache_key,
+    data_url,
+    failed_text,
+    strict_ready,
+    unsupported,
+    verbatim,
+    wire_id,
+    wire_name,
+)
+
+FORMAT: WireFormat = "openai-responses"
+IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+MIN_OUTPUT = 16
+"""The API refuses a smaller `max_output_tokens`."""
+NO_REASONING = ("gpt-3", "gpt-4", "chatgpt-")
+"""Model name prefixes that refuse to be asked for encrypted reasoning."""
+PHASE = "phase"
+"""Type of our own item that keeps the label of the assistant message after it. The API wants the
+label back with the message, and a text part has no room for it."""
+
+
+def body(request: ModelRequest) -> Json:
+    """The whole request body."""
+    out: Json = {"model": request.model, "stream": True, "store": False}
+    if request.tools:
+        out["tools"] = [
+            {
+                "type": "function",
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": tool.parameters,
+                # The API's default is strict, which refuses most schemas that people write.
+                "strict": False,
+            }
+            for tool in request.tools
+        ]
+        out["tool_choice"] = request.tool_choice
+    if request.system_prompt:
+        out["instructions"] = request.system_prompt
+    if not request.model.startswith(NO_REASONING):
+        out["include"] = ["reasoning.encrypted_content"]
+    if request.cache_key:
+        out["prompt_cache_key"] = cache_key(request.cache_key)
+    if request.output_schema is not None:
+        out["text"] = {"format": _format(request.output_schema)}
+    out["max_output_tokens"] = max(MIN_OUTPUT, request.max_output_tokens)
+    out["input"] = _input(request.messages)
+    return out
+
+
+def _format(schema: Json) -> Json:
+    return {
+        "type": "json_schema",
+        "name": "answer",
+        "schema": schema,
+        "strict": strict_ready(schema),
+    }
+
+
+def _input(messages: Sequence[WireMessage]) -> list[JsonValue]:
+    return [item for message in messages for item in fragments(message)]
+
+
+def fragments(message: WireMessage) -> list[Json]:
+    """The encoded message: its input items in order."""
+    cached = message.wire.get(FORMAT)
+    if cached is None:
+        encode = _assistant if message.message.role == "assistant" else _other
+        cached = message.wire[FORMAT] = encode(message.message)
+    return cached
+
+
+def _assistant(message: Message) -> list[Json]:
+    out: list[Json] = []
+    phase: Json = {}
+    for part in message.parts:
+        match part:
+            case ThinkingPart():
+                item = verbatim(part, FORMAT)
+                if item is not None and item.get("type") == PHASE:
+                    phase = {"phase": item["phase"]}
+                elif item is not None:
+                    out.append(item)
+            case TextPart() if part.text:
+                out.append({"role": "assistant", "content": part.text, **phase})
+                phase = {}
+            case ToolCallPart():
+                out.append(_call(part))
+            case _:
+                pass
+    return out
+
+
+def _call(part: ToolCallPart) -> Json:
+    return {
+        "type": "function_call",
+        "call_id": wire_id(part.id),
+        "name": wire_name(part.name),
+        "arguments": part.arguments,
+    }
+
+
+def _other(message: Message) -> list[Json]:
+    results: list[Json] = [
+        {
+            "type": "function_call_output",
+            "call_id": wire_id(part.call_id),
+            "output": failed_text(part),
+        }
+        for part in message.parts
+        if isinstance(part, ToolResultPart)
+    ]
+    content: list[JsonValue] = [c for part in message.parts if (c := _content(part))]
+    return [*results, {"role": "user", "content": content}] if content else results
+
+
+def _content(part: Part) -> Json | None:
+    match part:
+        case TextPart():
+            return {"type": "input_text", "text": part.text} if part.text else None
+        case ImagePart():
+            if part.mime not in IMAGES:
+                raise unsupported("the OpenAI API", f"an image of type {part.mime}")
+            url = data_url(part.mime, part.data)
+            return {"type": "input_image", "image_url": url, "detail": "auto"}
+        case FilePart():
+            return {
+                "type": "input_file",
+                "filename": part.name,
+                "file_data": data_url(part.mime, part.data),
+            }
+        case _:
+            return None

@@ -1,0 +1,179 @@
+"""OpenAI's Responses API."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
+
+from executus.message import Message, Part
+from executus.models import openai_items as fmt
+from executus.models.faults import from_payload
+from executus.models.loose import count, items, obj, text
+from executus.models.openai_client import OpenAIClient
+from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
+from executus.models.wire import (
+    Caller,
+    Meter,
+    call_part,
+    dump,
+    guarded,
+    incomplete,
+    text_parts,
+    thinking_parts,
+)
+from executus.usage import Usage
+
+if TYPE_CHECKING:
+    import httpx2
+
+TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
+CUTS: Mapping[str, StopReason] = {"max_output_tokens": "length", "content_filter": "refusal"}
+"""Reasons of an incomplete response."""
+
+
+class OpenAIResponses:
+    """A `Provider` for OpenAI's Responses API; one client, and its connections, for its life.
+
+    `http_client` brings own proxies, certificates or limits; it is closed with the provider.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        name: str = "openai",
+        base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        http_client: "httpx2.AsyncClient | None" = None,
+    ) -> None:
+        self._name = name
+        self._caller = Caller(name, (api_key, *(headers or {}).values()))
+        self._client = OpenAIClient(
+            api_key=api_key, base_url=base_url, headers=headers, http_client=http_client
+        )
+
+    @property
+    def name(self) -> str:
+        """The part of a spec before the first slash."""
+        return self._name
+
+    async def complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
+        """Make one call; see `Provider.complete`.
+
+        Raises:
+            ModelError: for every failure, classified.
+        """
+        call = self._complete(request, progress)
+        return await guarded(call, timeout=request.timeout, caller=self._caller)
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self._client.close()
+
+    async def _complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
+        content = dump(fmt.body(request), self._caller)
+        draft = _Draft(self._caller, progress)
+        async with self._client.stream("/responses", content, request.timeout) as events:
+            await draft.read(events)
+        return draft.reply(request.model)
+
+
+class _Draft:
+    """The reply as its events arrive."""
+
+    def __init__(self, caller: Caller, progress: Progress) -> None:
+        self._caller = caller
+        self._progress = progress
+        self._meter = Meter(caller)
+        self._done: dict[int, dict[str, object]] = {}
+        self._response: dict[str, object] = {}
+        self._kind = ""
+
+    async def read(self, events: AsyncIterator[object]) -> None:
+        async for event in events:
+            self._take(obj(event))
+
+    def _take(self, event: dict[str, object]) -> None:
+        kind = text(event.get("type"))
+        if kind == "error":
+            raise from_payload(event, provider=self._caller.provider, secrets=self._caller.secrets)
+        if kind in TERMINAL:
+            self._kind, self._response = kind, obj(event.get("response"))
+        elif kind == "response.output_item.done":
+            index = event.get("output_index")
+            position = index if isinstance(index, int) else len(self._done)
+            self._done[position] = obj(event.get("item"))
+        elif kind.endswith(".delta"):
+            piece = text(event.get("delta"))
+            self._meter.add(piece)
+            if kind == "response.output_text.delta" and piece:
+                self._progress(piece)
+
+    def reply(self, asked: str) -> ModelReply:
+        stop = self._stop()
+        # The terminal event repeats every item, cut ones included; some servers leave it empty.
+        output = items(self._response.get("output")) or [
+            self._done[index] for index in sorted(self._done)
+        ]
+        parts = tuple(part for i, item in enumerate(output) for part in self._parts(i, item))
+        message = Message(role="assistant", parts=parts)
+        if stop == "end" and any(_refuses(item) for item in output):
+            stop = "refusal"
+        elif stop == "end" and message.tool_calls:
+            stop = "tool_calls"
+        usage = _usage(obj(self._response.get("usage")))
+        return ModelReply(message, stop, usage, text(self._response.get("model")) or asked)
+
+    def _stop(self) -> StopReason:
+        match self._kind:
+            case "response.completed":
+                return "end"
+            case "response.incomplete":
+                reason = text(obj(self._response.get("incomplete_details")).get("reason"))
+                if reason in CUTS:
+                    return CUTS[reason]
+                raise incomplete(self._caller, f"the response is incomplete: {reason or '?'}")
+            case "response.failed":
+                error = {"error": obj(self._response.get("error"))}
+                caller = self._caller
+                raise from_payload(error, provider=caller.provider, secrets=caller.secrets)
+            case _:
+                raise incomplete(self._caller, "the stream ended without a terminal event")
+
+    def _parts(self, position: int, item: dict[str, object]) -> tuple[Part, ...]:
+        match item.get("type"):
+            case "message":
+                return _message(item)
+            case "reasoning":
+                shown = "\n\n".join(text(s.get("text")) for s in items(item.get("summary")))
+                return thinking_parts(fmt.FORMAT, shown, item)
+            case "function_call":
+                name, arguments = text(item.get("name")), text(item.get("arguments"))
+                call_id = text(item.get("call_id"))
+                return (call_part(position, call_id, name, arguments),)
+            case _:
+                return ()
+
+
+def _message(item: dict[str, object]) -> tuple[Part, ...]:
+    content = items(item.get("content"))
+    shown = "".join(text(c.get("text")) or text(c.get("refusal")) for c in content)
+    parts = text_parts(shown)
+    phase = item.get(fmt.PHASE)
+    if not parts or not isinstance(phase, str):
+        return parts
+    return (*thinking_parts(fmt.FORMAT, "", {"type": fmt.PHASE, fmt.PHASE: phase}), *parts)
+
+
+def _refuses(item: dict[str, object]) -> bool:
+    return any(c.get("type") == "refusal" for c in items(item.get("content")))
+
+
+def _usage(raw: dict[str, object]) -> Usage:
+    details = obj(raw.get("input_tokens_details"))
+    return Usage(
+        input_tokens=count(raw.get("input_tokens")),
+        output_tokens=count(raw.get("output_tokens")),
+        cache_read_tokens=count(details.get("cached_tokens")),
+        cache_write_tokens=count(details.get("cache_write_tokens")),
+        reasoning_tokens=count(obj(raw.get("output_tokens_details")).get("reasoning_tokens")),
+        model_calls=1,
+    )

@@ -1,0 +1,264 @@
+"""What the three wire formats share: bounds, safe identifiers, and the guard around a call.
+
+A request's body is made here as bytes and handed to the SDK's own `post(content=...)`. The SDK
+still does authentication, connections, error statuses and event parsing; what it is kept from is
+walking the whole message list again before each call.
+"""
+
+import asyncio
+import json
+import re
+from base64 import b64encode
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeGuard
+
+from pydantic import JsonValue
+
+from executus.digest import digest
+from executus.errors import ModelError
+from executus.message import (
+    MAX_ARGUMENTS,
+    MAX_NAME,
+    MAX_TEXT,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from executus.models.faults import classify
+from executus.models.loose import is_list, is_object, items, obj
+from executus.models.provider import ModelReply
+from executus.sanitize import cap_text, clean_text
+from executus.usage import Usage
+
+Json = dict[str, JsonValue]
+"""A fragment of a request's body."""
+WireFormat = Literal["anthropic", "openai-responses", "openai-chat"]
+"""Key of `WireMessage.wire`, and the `ThinkingPart.provider` that goes back to this format."""
+
+MAX_REPLY = 4_000_000
+"""Characters of text, arguments and reasoning in one reply. A server that sends more ignores
+`max_output_tokens`; reading stops, and the fault is final (`request_rejected`), because the same
+request would bring, and cost, the same again."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds to open a connection."""
+MAX_ID = 40
+"""Characters of a tool call id on the wire: the shortest bound of the three formats."""
+MAX_TOOL_NAME = 64
+"""Likewise of a tool's name."""
+MALFORMED = "_malformed_arguments"
+"""Key under which arguments that are not a JSON object go back to a format that needs one."""
+
+_ODD = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: for messages, and what must never be in one."""
+
+    provider: str
+    """Provider name."""
+    secrets: tuple[str, ...]
+    """Texts cut out of every error message."""
+
+
+async def guarded(call: Awaitable[ModelReply], *, timeout: float, caller: Caller) -> ModelReply:  # noqa: ASYNC109 - it is the call's own bound, reported as a fault
+    """Await `call` for at most `timeout` seconds and turn every failure into a `ModelError`.
+
+    Cancellation passes through. The error is raised with no exception behind it: the SDK's own
+    exceptions hold the request, and the request holds the key.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            return await call
+    except Exception as error:  # noqa: BLE001 - this is the boundary
+        failure = classify(error, provider=caller.provider, secrets=caller.secrets)
+    raise failure
+
+
+def dump(body: Mapping[str, JsonValue], caller: Caller) -> bytes:
+    """The request's body.
+
+    Raises:
+        ModelError: `request_rejected`, when it is not JSON (a lone surrogate, NaN).
+    """
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        kind = type(error).__name__
+    message = f"{caller.provider}: the request cannot be encoded as JSON ({kind})"
+    raise ModelError(message, fault="request_rejected", sent=False)
+
+
+def unsupported(caller: str, what: str) -> ModelError:
+    """The target cannot take this content: the chain moves on without penalty."""
+    return ModelError(f"{caller} cannot take {what}", fault="unsupported", sent=False)
+
+
+def data_url(mime: str, data: bytes) -> str:
+    """`data` as a data URL."""
+    return f"data:{mime};base64,{base64(data)}"
+
+
+def base64(data: bytes) -> str:
+    """`data` as base64 text."""
+    return b64encode(data).decode("ascii")
+
+
+def wire_id(call_id: str) -> str:
+    """A tool call id that every format accepts; the same input gives the same output."""
+    if len(call_id) <= MAX_ID and not _ODD.search(call_id):
+        return call_id
+    return f"{_ODD.sub('_', call_id)[:20]}_{digest(call_id.encode())[:16]}"
+
+
+def wire_name(name: str) -> str:
+    """A called tool's name that every format accepts: a model may have invented any text."""
+    return _ODD.sub("_", name)[:MAX_TOOL_NAME] or "unnamed"
+
+
+def cache_key(key: str) -> str:
+    """`key`, or a digest of it when it is longer than OpenAI's 64 characters."""
+    return key if len(key) <= 64 else digest(key.encode())  # noqa: PLR2004
+
+
+FAILED = {"error": "[tool failed] ", "unknown": "[outcome unknown: verify] "}
+"""Prefixes for formats that have no flag for a failed result."""
+
+
+def failed_text(part: ToolResultPart) -> str:
+    """A result's text, with a clear prefix when the tool did not do its work."""
+    return FAILED.get(part.outcome, "") + part.text
+
+
+def arguments_object(arguments: str) -> dict[str, JsonValue]:
+    """Arguments as the JSON object that a format needs; any other text under one key."""
+    try:
+        value: object = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return {MALFORMED: arguments}
+    return value if _is_json_object(value) else {MALFORMED: arguments}
+
+
+def _is_json_object(value: object) -> TypeGuard[dict[str, JsonValue]]:
+    return isinstance(value, dict)
+
+
+class Meter:
+    """Counts what a reply brought so far and stops it at `MAX_REPLY`."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self.characters = 0
+
+    def add(self, *pieces: str) -> None:
+        """Count `pieces`.
+
+        Raises:
+            ModelError: `request_rejected`, when the reply is larger than any reply may be.
+        """
+        self.characters += sum(map(len, pieces))
+        if self.characters > MAX_REPLY:
+            name = self._caller.provider
+            message = (
+                f"{name} sent more than {MAX_REPLY:,} characters in one reply; reading stopped"
+            )
+            raise ModelError(message, fault="request_rejected")
+
+
+def incomplete(caller: Caller, detail: str) -> ModelError:
+    """The stream ended without a terminal reason: nothing of it may be used."""
+    return ModelError(f"{caller.provider}: {detail}", fault="incomplete_response")
+
+
+def text_parts(value: str) -> tuple[TextPart, ...]:
+    """A text part, or none for an empty text. Bounded, so that it is a valid message."""
+    return (TextPart(text=cap_text(value, MAX_TEXT).text),) if value else ()
+
+
+def thinking_parts(wire: WireFormat, shown: str, item: object) -> tuple[ThinkingPart, ...]:
+    """A reasoning item to be carried back verbatim; dropped when it is too large to carry."""
+    raw = json.dumps(item, ensure_ascii=False, separators=(",", ":"))
+    if len(raw) > MAX_TEXT:
+        return ()
+    shown = cap_text(shown, MAX_TEXT).text
+    return (ThinkingPart(text=shown, provider=wire, data=clean_text(raw)),)
+
+
+def call_part(position: int, call_id: str, name: str, arguments: str) -> ToolCallPart:
+    """A tool call; a missing id is made from its position in the reply."""
+    return ToolCallPart(
+        id=clean_text(call_id)[:256] or f"call_{position}",
+        name=clean_text(name)[:MAX_NAME],
+        arguments=clean_text(arguments)[:MAX_ARGUMENTS] or "{}",
+    )
+
+
+def verbatim(part: ThinkingPart, wire: WireFormat) -> dict[str, JsonValue] | None:
+    """The reasoning item of this format, or None: other formats' items do not go back."""
+    if part.provider != wire or not part.data:
+        return None
+    try:
+        value: object = json.loads(part.data)
+    except ValueError:
+        return None
+    return value if _is_json_object(value) else None
+
+
+def estimated(usage: Usage, sent: int, received: int) -> Usage:
+    """`usage`, or for a server that reports none an estimate of 4 bytes to a token."""
+    if usage.total_tokens:
+        return usage
+    return usage.model_copy(
+        update={"input_tokens": -(-sent // 4), "output_tokens": -(-received // 4)}
+    )
+
+
+def strict_ready(schema: Mapping[str, object]) -> bool:
+    """Whether OpenAI's strict mode takes this schema: closed objects with every key required."""
+    return schema.get("type") == "object" and _strict(schema)
+
+
+def _strict(schema: Mapping[str, object]) -> bool:
+    if not _closed(schema) or set(schema) & _NOT_STRICT:
+        return False
+    children: list[object] = []
+    for key in ("properties", "$defs", "definitions"):
+        children += obj(schema.get(key)).values()
+    for key in ("anyOf",):
+        children += items(schema.get(key))
+    if "items" in schema:
+        children.append(schema["items"])
+    return all(is_object(child) and _strict(child) for child in children)
+
+
+_NOT_STRICT = frozenset(
+    {
+        "allOf",
+        "oneOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "dependentRequired",
+        "dependentSchemas",
+        "patternProperties",
+        "prefixItems",
+        "unevaluatedProperties",
+        "default",
+    }
+)
+
+
+def _closed(schema: Mapping[str, object]) -> bool:
+    kind = schema.get("type")
+    if kind is None and not set(schema) & {"$ref", "anyOf", "enum", "const"}:
+        return False
+    if kind != "object":
+        return "properties" not in schema
+    required = schema.get("required")
+    names: Sequence[object] = required if is_list(required) else ()
+    return schema.get("additionalProperties") is False and set(names) == set(
+        obj(schema.get("properties"))
+    )
