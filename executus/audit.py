@@ -118,3 +118,106 @@ class AuditReceipt(Data):
     """Head of the hash chain over the opening, every row and the close."""
     rows: int
     """Rows in the chain."""
+
+
+EntryType = Literal["open", "row", "close"]
+"""open: the opening. row: an `AuditRow`. close: the outcome. Each run has one chain of them."""
+
+
+class AuditEntry(Data):
+    """One link of a run's chain, as it is stored."""
+
+    run_id: str
+    """The run."""
+    seq: int = Field(ge=0)
+    """Place in the chain, from 0, without a gap."""
+    entry: EntryType
+    """What it is."""
+    key: str
+    """Unique among the run's entries of one type."""
+    kind: str
+    """`RowKind` of a row, else empty."""
+    name: str
+    """The row's name, the agent's name, or the outcome's reason."""
+    status: str
+    """The row's or the outcome's status."""
+    at: datetime
+    """When (UTC)."""
+    body: dict[str, JsonValue]
+    """The rest: redacted values, each with its length and digest."""
+    hash: str
+    """SHA-256 over the previous hash and everything above, 64 hex digits."""
+    late: bool = False
+    """It came after the close: from an attempt that outlived its run, or a reset."""
+
+
+class AuditRun(Data):
+    """One run's record, without its rows."""
+
+    run_id: str
+    """The run."""
+    workflow_run_id: str
+    """Temporal's first execution run id; empty while no opening landed."""
+    parent_run_id: str | None
+    """The run that started it."""
+    agent_id: str
+    """What ran."""
+    agent_name: str
+    """The same, for people."""
+    caller_id: str
+    """Who asked."""
+    tenant_id: str
+    """Their organisation."""
+    channel_id: str
+    """Where."""
+    started_at: datetime
+    """Workflow time of the start; of the first row while no opening landed."""
+    deadline_at: datetime | None
+    """From then on the sweeper asks."""
+    status: Status | None
+    """Outcome; None while it is open."""
+    reason: Reason | None
+    """Which way; None while it is open."""
+    closed_by: ClosedBy | None
+    """Who closed it; None while it is open."""
+    ended_at: datetime | None
+    """When the outcome was fixed; None while it is open."""
+    cost_micro_usd: int | None
+    """Cost as closed; None while open, or when a price was not known."""
+    n_close: int
+    """Times it was closed: 0 or 1."""
+    entries: int
+    """Length of the chain, late entries included."""
+    head: str
+    """Hash of the chain's last entry."""
+    closed_head: str | None
+    """Hash of the close: what `RunResult.audit_head` shows. None while it is open."""
+    closed_entries: int | None
+    """Length of the chain up to the close. None while it is open."""
+
+
+class AuditBreak(Data):
+    """The first place where a run's record does not hold together."""
+
+    run_id: str
+    """The run."""
+    seq: int | None
+    """Place in the chain; None when the run's own row is what does not fit."""
+    what: str
+    """What is wrong, in words."""
+
+
+class AuditProof(Data):
+    """Outcome of a verification."""
+
+    runs: int
+    """Runs looked at."""
+    entries: int
+    """Entries looked at."""
+    breaks: tuple[AuditBreak, ...] = ()
+    """The first broken place of every run that does not verify."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything holds."""
+        return not self.breaks

@@ -4,10 +4,21 @@ Three currencies, all integers but the first: runtime seconds, tokens, micro-USD
 """
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 
 from executus.data import Data
+
+Currency = Literal["seconds", "tokens", "micro_usd"]
+"""seconds: runtime. tokens: input plus output. micro_usd: millionths of a US dollar."""
+
+Window = Literal["run", "day", "7d", "month", "total"]
+"""run: one run and its children. day, month: of the calendar, UTC. 7d: the last 168 hours and the
+hour they began in. total: for ever."""
+
+CapVerdict = Literal["cap", "unlimited", "removed"]
+"""cap: at most so much. unlimited: somebody said that there is no cap. removed: as if never set."""
 
 
 class BudgetCheck(Data):
@@ -41,7 +52,7 @@ class BudgetCheck(Data):
 class BudgetCall(Data):
     """One attempt at a paid call, authorised and recorded before it is made.
 
-    Idempotent by (run_id, step_id, attempt).
+    Idempotent by (run_id, execution_id, step_id, attempt).
     """
 
     run_id: str
@@ -50,6 +61,8 @@ class BudgetCall(Data):
     """The step."""
     attempt: int = Field(ge=1)
     """Attempt of the step, from 1; each provider call has its own."""
+    execution_id: str = ""
+    """Temporal's current execution run id: a reset makes the same step's call again, and pays."""
     tokens: int = Field(ge=0)
     """Worst case of this call."""
     micro_usd: int | None = Field(default=None, ge=0)
@@ -61,13 +74,15 @@ class BudgetCall(Data):
 
 
 class BudgetMeter(Data):
-    """What an authorised call really took. Idempotent by (run_id, step_id, attempt)."""
+    """What an authorised call really took. Idempotent by the call's own key."""
 
     run_id: str
     """The reservation."""
     step_id: str
     """The step."""
     attempt: int = Field(ge=1)
+    """As authorised."""
+    execution_id: str = ""
     """As authorised."""
     tokens: int = Field(ge=0)
     """Input plus output."""
@@ -106,3 +121,77 @@ class BudgetReceipt(Data):
     """Metered, and lost attempts at their estimate."""
     lost_attempts: int = 0
     """Attempts that started and were never metered (a killed worker)."""
+
+
+class BudgetHold(Data):
+    """A reservation that is not settled yet."""
+
+    run_id: str
+    """The run."""
+    workflow_run_id: str
+    """Temporal's first execution run id."""
+    reserved_at: datetime
+    """When it was made (UTC, the database's clock)."""
+    expires_at: datetime
+    """From then on the sweeper asks."""
+    seconds: float
+    """Runtime held."""
+    tokens: int
+    """Tokens held."""
+    micro_usd: int
+    """Micro-USD held."""
+
+
+class BudgetCap(Data):
+    """One version of one cap: caps are never edited, the newest version holds."""
+
+    scope: str
+    """`caller:<id>`, `tenant:<id>` or `agent:<id>`; `*` as the id stands for each one alone."""
+    window: Window | Literal["any"]
+    """Over which time; any: all of them (only with the verdict unlimited)."""
+    currency: Currency | Literal["any"]
+    """Of what; any: all of them (only with the verdict unlimited)."""
+    version: int = Field(ge=1)
+    """1, 2, 3, ... for this scope, window and currency."""
+    verdict: CapVerdict
+    """What it says."""
+    cap: float | None
+    """The most that may be used, in the currency's unit; None unless the verdict is cap."""
+    set_at: datetime
+    """When (UTC)."""
+    set_by: str = ""
+    """Who."""
+    note: str = ""
+    """Why."""
+
+
+class BudgetUse(Data):
+    """What one scope used in one window of one currency, in the currency's unit."""
+
+    scope: str
+    """The scope."""
+    window: Window
+    """The window that is running now."""
+    currency: Currency
+    """Of what."""
+    cap: float | None
+    """The cap that holds; None when there is none."""
+    settled: float
+    """Spent."""
+    reserved: float
+    """Held for runs that go on."""
+
+
+class BudgetOverrun(Data):
+    """Spending that went over what was held for it: it explains use above a cap."""
+
+    run_id: str
+    """The run."""
+    cause: str
+    """The call's key, `settle`, or `late` and the call's key."""
+    currency: Currency
+    """Of what."""
+    excess: float
+    """How much more than was held."""
+    at: datetime
+    """When (UTC)."""

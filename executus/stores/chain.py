@@ -1,0 +1,241 @@
+"""The audit's hash chain: what is written, how it is sealed, how it is proved.
+
+A run has one chain of entries: its opening, its rows, its close, and whatever comes late. Each
+entry's SHA-256 covers the previous one's and every column of its own, so an entry that is edited,
+removed, swapped or put in breaks the chain at its place. The run's row says how long the chain is
+and where it ends, so a cut tail shows too; the close's hash leaves the database in
+`RunResult.audit_head`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Self
+
+from pydantic import JsonValue
+
+from executus.audit import AuditBreak, AuditClose, AuditOpen, AuditRow
+from executus.sanitize import clean_line
+from executus.stores.canonical import canonical, ident, micros
+from executus.stores.redaction import ContentRule, Redaction
+
+MAX_BIGINT = 2**63 - 1
+MAX_NAME = 255
+"""Characters of a name."""
+MAX_LINE = 200
+"""Characters of a summary."""
+MAX_ERROR = 2_000
+"""Characters of an outcome's sentence."""
+
+
+class Draft(NamedTuple):
+    """An entry before it has its place."""
+
+    entry: str
+    key: str
+    kind: str
+    name: str
+    status: str
+    at: int
+    body: str
+
+
+class Link(NamedTuple):
+    """An entry in its place; `at` in microseconds, `body` canonical JSON."""
+
+    run_id: str
+    seq: int
+    entry: str
+    key: str
+    kind: str
+    name: str
+    status: str
+    at: int
+    body: str
+    hash: str
+
+    @property
+    def draft(self) -> Draft:
+        """The entry without its place."""
+        entry, key, kind, name, status, at, body = self[2:9]
+        return Draft(entry, key, kind, name, status, at, body)
+
+    @classmethod
+    def seal(cls, run_id: str, seq: int, previous: str, draft: Draft) -> Self:
+        """Put `draft` behind the entry whose hash is `previous` (empty at the start)."""
+        return cls(run_id, seq, *draft, hash=_seal(previous, run_id, seq, draft))
+
+
+def _seal(previous: str, run_id: str, seq: int, draft: Draft) -> str:
+    return hashlib.sha256(canonical([previous, run_id, seq, *draft]).encode("ascii")).hexdigest()
+
+
+def extend(run_id: str, seq: int, head: str, drafts: Iterable[Draft]) -> list[Link]:
+    """The next links of a chain of `seq` entries that ends in `head`."""
+    links: list[Link] = []
+    for draft in drafts:
+        link = Link.seal(run_id, seq, head, draft)
+        links.append(link)
+        seq, head = seq + 1, link.hash
+    return links
+
+
+def draft_open(redaction: Redaction, opening: AuditOpen) -> Draft:
+    """The opening as an entry."""
+    rule = redaction.rule(None)
+    body: dict[str, object] = {
+        "workflow_run_id": ident(opening.workflow_run_id),
+        "parent_run_id": None if opening.parent_run_id is None else ident(opening.parent_run_id),
+        "agent_id": ident(opening.agent_id),
+        "caller_id": ident(opening.caller_id),
+        "tenant_id": ident(opening.tenant_id),
+        "channel_id": ident(opening.channel_id),
+        "deadline_at": None if opening.deadline_at is None else micros(opening.deadline_at),
+        "prompt": redaction.keep("prompt", opening.prompt, rule),
+        "inputs": _kept(redaction, opening.inputs, rule),
+        "models": [clean_line(spec, MAX_NAME) for spec in opening.models],
+        "prices": redaction.bounded(opening.prices),
+        "tools": [
+            [clean_line(text, MAX_NAME) for text in (grant.name, grant.digest, grant.effect)]
+            for grant in opening.tools
+        ],
+    }
+    name = clean_line(opening.agent_name, MAX_NAME)
+    return Draft("open", "open", "", name, "", micros(opening.started_at), canonical(body))
+
+
+def draft_row(redaction: Redaction, row: AuditRow) -> Draft:
+    """A row as an entry; a tool's row follows that tool's rule."""
+    rule = redaction.rule(row.name if row.kind == "tool" else None)
+    body: dict[str, object] = {
+        "seconds": row.seconds,
+        "summary": redaction.line(row.summary, MAX_LINE) if rule == "redact" else "",
+        "content": _kept(redaction, row.content, rule),
+        "usage": None if row.usage is None else row.usage.model_dump(),
+        "cost_micro_usd": row.cost_micro_usd,
+    }
+    name, status = clean_line(row.name, MAX_NAME), clean_line(row.status, MAX_NAME)
+    return Draft("row", ident(row.key), row.kind, name, status, micros(row.at), canonical(body))
+
+
+def draft_close(redaction: Redaction, closing: AuditClose) -> Draft:
+    """The outcome as an entry."""
+    error = closing.error
+    body: dict[str, object] = {
+        "output": redaction.keep("output", closing.output, redaction.rule(None)),
+        "error": None if error is None else redaction.line(error, MAX_ERROR),
+        "iterations": closing.iterations,
+        "steps": closing.steps,
+        "usage": closing.usage.model_dump(),
+        "cost_micro_usd": closing.cost_micro_usd,
+        "closed_by": closing.closed_by,
+    }
+    at = micros(closing.ended_at)
+    return Draft("close", "close", "", closing.reason, closing.status, at, canonical(body))
+
+
+def _kept(
+    redaction: Redaction, content: Mapping[str, JsonValue], rule: ContentRule
+) -> dict[str, JsonValue]:
+    return {ident(key): redaction.keep(key, value, rule) for key, value in content.items()}
+
+
+def opening_columns(draft: Draft) -> dict[str, JsonValue]:
+    """What a run's row repeats of its opening, for queries."""
+    body: dict[str, JsonValue] = json.loads(draft.body)
+    names = ("workflow_run_id", "parent_run_id", "agent_id", "caller_id", "tenant_id", "channel_id")
+    columns = {name: body[name] for name in names}
+    deadline = body["deadline_at"]
+    return columns | {
+        "agent_name": draft.name,
+        "started_at": draft.at,
+        "deadline_at": deadline,
+        "due_at": draft.at if deadline is None else deadline,
+    }
+
+
+def closing_columns(draft: Draft) -> dict[str, JsonValue]:
+    """What a run's row repeats of its close."""
+    body: dict[str, JsonValue] = json.loads(draft.body)
+    cost = body["cost_micro_usd"]
+    return {
+        "status": draft.status,
+        "reason": draft.name,
+        "ended_at": draft.at,
+        "closed_by": body["closed_by"],
+        "cost_micro_usd": cost if isinstance(cost, int) and abs(cost) <= MAX_BIGINT else None,
+    }
+
+
+def index_columns(drafts: Iterable[Draft]) -> dict[str, JsonValue]:
+    """What a run's row must repeat of its whole chain."""
+    columns: dict[str, JsonValue] = dict.fromkeys(
+        ("status", "reason", "ended_at", "closed_by", "cost_micro_usd")
+    )
+    for draft in drafts:
+        if draft.entry == "open":
+            columns |= opening_columns(draft)
+        elif draft.entry == "close":
+            columns |= closing_columns(draft)
+        elif "started_at" not in columns:
+            columns |= stub_columns(draft.at)
+    return columns
+
+
+def stub_columns(at: int) -> dict[str, JsonValue]:
+    """The row of a run whose first entry is not its opening."""
+    texts = ("workflow_run_id", "agent_id", "agent_name", "caller_id", "tenant_id", "channel_id")
+    columns: dict[str, JsonValue] = dict.fromkeys(texts, "")
+    return columns | {"parent_run_id": None, "started_at": at, "deadline_at": None, "due_at": at}
+
+
+class Expected(NamedTuple):
+    """What a run's own row claims, to be compared with its chain."""
+
+    run_id: str
+    entries: int
+    head: str
+    n_close: int
+    closed_head: str | None
+    closed_entries: int | None
+    columns: dict[str, JsonValue]
+    """The columns that repeat what the opening and the close say."""
+
+
+def prove(expected: Expected, links: Sequence[Link]) -> AuditBreak | None:
+    """The first place where `links` (in order of seq) or the run's row do not hold together."""
+    run_id = expected.run_id
+    head = ""
+    for seq, link in enumerate(links):
+        if link.seq != seq:
+            return AuditBreak(run_id=run_id, seq=seq, what="the entry is missing")
+        if link.hash != _seal(head, run_id, seq, link.draft):
+            return AuditBreak(run_id=run_id, seq=seq, what=_describe(link))
+        head = link.hash
+    if len(links) < expected.entries:
+        missing = f"the chain was cut: {expected.entries - len(links)} entries are missing"
+        return AuditBreak(run_id=run_id, seq=len(links), what=missing)
+    return _prove_row(expected, links, head)
+
+
+def _describe(link: Link) -> str:
+    what = f"{link.entry} `{clean_line(link.key, 60)}`"
+    return f"{what} was edited, replaced or moved: its hash does not match"
+
+
+def _prove_row(expected: Expected, links: Sequence[Link], head: str) -> AuditBreak | None:
+    closes = [link for link in links if link.entry == "close"]
+    facts: dict[str, tuple[JsonValue, JsonValue]] = {
+        "entries": (expected.entries, len(links)),
+        "head": (expected.head, head),
+        "n_close": (expected.n_close, len(closes)),
+        "closed_head": (expected.closed_head, closes[0].hash if closes else None),
+        "closed_entries": (expected.closed_entries, closes[0].seq + 1 if closes else None),
+    }
+    told = index_columns(link.draft for link in links)
+    facts |= {name: (value, told[name]) for name, value in expected.columns.items()}
+    for name, (stored, computed) in facts.items():
+        if stored != computed:
+            what = f"column `{name}` of the run does not match its chain"
+            return AuditBreak(run_id=expected.run_id, seq=None, what=what)
+    return None
