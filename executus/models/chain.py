@@ -8,11 +8,11 @@ travels in `AttemptMemory`, which the activity keeps in its heartbeat details.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from executus.contracts import Failover
 from executus.data import Data
-from executus.errors import SKIP_FAULTS, ExecutusError, ModelError
+from executus.errors import SKIP_FAULTS, ExecutusError, ModelError, ModelFault
 from executus.models.health import Health
 from executus.models.provider import ModelReply
 from executus.plan import ModelTarget
@@ -30,7 +30,7 @@ class AttemptMemory(Data):
 
     model_config = ConfigDict(frozen=False)
 
-    failures: dict[str, int] = {}
+    failures: dict[str, int] = Field(default_factory=dict[str, int])
     """Transient failures per spec in the current round."""
     passed: tuple[str, ...] = ()
     """Specs that cannot serve this step at all (unknown model, unsupported content)."""
@@ -107,7 +107,7 @@ async def answer(
     if not targets:
         raise ValueError("a chain needs at least one target")
     run = _Pass(targets, memory, health, retry_same)
-    error = run.nobody()
+    decisive = run.nobody()
     while (target := run.next_target()) is not None:
         try:
             reply = await call(target)
@@ -117,6 +117,8 @@ async def answer(
             health.success(target.spec)
             return Answer(reply, target, memory.failovers)
         run.note(target, error)
+        if error.transient or not decisive.transient:
+            decisive = error
         if own_deadline():
             raise run.failed(error, final=False, wait=None)
         if error.fault in SKIP_FAULTS:
@@ -125,7 +127,7 @@ async def answer(
             raise run.failed(error, final=True, wait=None)
         elif run.ask_again(target, error):
             raise run.failed(error, final=False, wait=run.wait_for(target, error))
-    raise run.failed(error, final=run.hopeless, wait=run.soonest())
+    raise run.failed(decisive, final=run.hopeless, wait=run.soonest())
 
 
 class _Pass:
@@ -224,12 +226,14 @@ class _Pass:
             max(self._wishes.get(spec, 0.0), self._health.benched_for(spec))
             for spec in self._able()
         ]
-        return min(min(waits), MAX_WISH) or None if waits else None
+        return min(*waits, MAX_WISH) or None if waits else None
 
     def nobody(self) -> ModelError:
         """The error of a pass in which nobody could be asked: all were passed before."""
         faults = [f for f in self._memory.failovers if f.spec in self._memory.passed]
-        fault = "unsupported" if any(f.fault == "unsupported" for f in faults) else "not_found"
+        fault: ModelFault = (
+            "unsupported" if any(f.fault == "unsupported" for f in faults) else "not_found"
+        )
         return ModelError("no target can serve this request", fault=fault, sent=False)
 
     def failed(self, error: ModelError, *, final: bool, wait: float | None) -> ChainFailed:

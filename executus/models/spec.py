@@ -70,7 +70,5 @@ def _expand(
         if element not in aliases:
             raise unknown(element)
         if element not in done:  # a second time it brings only duplicates
-            _expand(
-                aliases[element], aliases, unknown, chain, path=(*path, element), done=done
-            )
+            _expand(aliases[element], aliases, unknown, chain, path=(*path, element), done=done)
             done.add(element)

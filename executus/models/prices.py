@@ -1,0 +1,136 @@
+"""What models cost and how much they read: the host's tables first, then genai-prices, offline.
+
+The package's data is read as installed; nothing here, and nothing it calls, opens a connection.
+Money is integer micro-USD and rounds up.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from executus.plan import Price
+from executus.usage import Usage
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo, ModelPrice
+
+DEFAULT_WINDOW = 128_000
+"""Context window of a model we know nothing about, in tokens."""
+MICRO = 1_000_000
+"""Micro-USD in a USD; also tokens in the unit that prices are given for."""
+FREE = Price(input=0, output=0, version="scripted")
+PROVIDERS: Mapping[str, str] = {
+    "openai": "openai",
+    "openai-chat": "openai",
+    "anthropic": "anthropic",
+}
+"""Our provider name -> the one of genai-prices. Names not listed here are looked up as they are;
+`openai-compatible` is nobody's, so its models have no price unless the host gives one."""
+INPUTS = ("input_mtok", "cache_write_mtok")
+OUTPUTS = ("output_mtok",)
+
+
+class Prices:
+    """Prices and context windows per spec.
+
+    A host's `Price` is flat: cached tokens cost the same as fresh ones. The host's tables are
+    read at each call, so they may be live.
+    """
+
+    def __init__(
+        self,
+        prices: Mapping[str, Price] | None = None,
+        windows: Mapping[str, int] | None = None,
+    ) -> None:
+        self._prices: Mapping[str, Price] = {} if prices is None else prices
+        self._windows: Mapping[str, int] = {} if windows is None else windows
+
+    @cached_property
+    def version(self) -> str:
+        """Where the numbers are from, for the audit."""
+        return f"genai-prices {version('genai-prices')}"
+
+    def window(self, spec: str) -> int:
+        """Tokens of input and output together; 128,000 when nobody knows."""
+        if (given := self._windows.get(spec)) is not None:
+            return given
+        model = _lookup(spec)
+        return (model.context_window if model else None) or DEFAULT_WINDOW
+
+    def price(self, spec: str, at: datetime | None = None) -> Price | None:
+        """The most that a million tokens may cost, or None when nobody knows.
+
+        The worst of the model's tiers, and of fresh and cache-writing input: reservations are
+        made with it.
+        """
+        if (known := self._host(spec)) is not None:
+            return known
+        model = _lookup(spec)
+        if model is None:
+            return None
+        price = model.get_prices(at or datetime.now(UTC))
+        worst_in, worst_out = _worst(price, INPUTS), _worst(price, OUTPUTS)
+        if worst_in is None or worst_out is None:
+            return None
+        return Price(input=worst_in, output=worst_out, version=self.version)
+
+    def cost_micro_usd(self, spec: str, usage: Usage, at: datetime | None = None) -> int | None:
+        """What a call cost, by tier and with cached tokens at their own price; None: not known."""
+        if (known := self._host(spec)) is not None:
+            spent = usage.input_tokens * known.input + usage.output_tokens * known.output
+            return -(-spent // MICRO)
+        model = _lookup(spec)
+        if model is None or self.price(spec, at) is None:
+            return None
+        return _ceil(_calculate(model.get_prices(at or datetime.now(UTC)), usage) * MICRO)
+
+    def _host(self, spec: str) -> Price | None:
+        given = self._prices.get(spec)
+        return FREE if given is None and spec.startswith("scripted/") else given
+
+
+def _lookup(spec: str) -> "ModelInfo | None":
+    from genai_prices import data_snapshot  # noqa: PLC0415 - half a second, and only where needed
+
+    provider, _, model = spec.partition("/")
+    name = PROVIDERS.get(provider, provider)
+    try:
+        return data_snapshot.get_snapshot().find_provider_model(model, None, name, None)[1]
+    except LookupError:
+        return None
+
+
+def _calculate(price: "ModelPrice", usage: Usage) -> Decimal:
+    """USD. Portions larger than their whole, which a server may report, count as the whole."""
+    from genai_prices import Usage as PricedUsage  # noqa: PLC0415 - as above
+
+    read = min(usage.cache_read_tokens, usage.input_tokens)
+    write = min(usage.cache_write_tokens, usage.input_tokens - read)
+    priced = PricedUsage(
+        input_tokens=usage.input_tokens,
+        cache_read_tokens=read,
+        cache_write_tokens=write,
+        output_tokens=usage.output_tokens,
+    )
+    return price.calc_price(priced)["total_price"]
+
+
+def _worst(price: "ModelPrice", keys: tuple[str, ...]) -> int | None:
+    """Micro-USD per million tokens: the dearest of `keys` and their tiers; None without any."""
+    from genai_prices.types import TieredPrices  # noqa: PLC0415 - as above
+
+    found: list[Decimal] = []
+    for key in keys:
+        value = price.__dict__.get(key)
+        if isinstance(value, TieredPrices):
+            found += [value.base, *(tier.price for tier in value.tiers)]
+        elif isinstance(value, Decimal):
+            found.append(value)
+    return _ceil(max(found) * MICRO) if found else None
+
+
+def _ceil(amount: Decimal) -> int:
+    return int(amount.to_integral_value(rounding=ROUND_CEILING))
