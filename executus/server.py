@@ -103,6 +103,8 @@ class EmbeddedServer:
         await self._stack.aclose()
         if self._wait_for_stop:
             await self._stopped()
+        if self._guard is not None and self._guard.poll() is None:
+            self._guard.returncode = 0  # it outlives us on purpose: no ResourceWarning
 
     async def _stopped(self) -> None:
         """Wait for the end of the server if nobody else uses it."""

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from executus.errors import ConfigError
+from executus.settings import Settings, load_settings
+
+
+def test_every_default_works_without_an_environment() -> None:
+    settings = load_settings()
+    assert settings.task_queue == "executus"
+    assert settings.graceful_shutdown_seconds == 25
+    assert settings.database == f"sqlite+aiosqlite:///{Path('.executus/executus.db').absolute()}"
+
+
+def test_the_environment_overrides_and_an_empty_variable_does_not(monkeypatch) -> None:
+    monkeypatch.setenv("EXECUTUS_TASK_QUEUE", "mine")
+    monkeypatch.setenv("EXECUTUS_UI_PORT", "")
+    settings = load_settings()
+    assert settings.task_queue == "mine"
+    assert settings.ui_port == 8233
+
+
+def test_a_database_password_is_never_printed(monkeypatch) -> None:
+    monkeypatch.setenv("EXECUTUS_DATABASE_URL", "postgresql+psycopg://me:hunter2@db/x")
+    settings = load_settings()
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in settings.model_dump_json()
+    assert settings.database == "postgresql+psycopg://me:hunter2@db/x"
+
+
+def test_a_bad_value_names_its_variable(monkeypatch) -> None:
+    monkeypatch.setenv("EXECUTUS_UI_PORT", "seventy")
+    monkeypatch.setenv("EXECUTUS_MAX_CACHED_WORKFLOWS", "-1")
+    with pytest.raises(ConfigError, match=r"EXECUTUS_UI_PORT: .*integer") as error:
+        load_settings()
+    assert "EXECUTUS_MAX_CACHED_WORKFLOWS" in str(error.value)
+
+
+def test_settings_do_not_change_under_a_process() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().task_queue = "other"  # type: ignore[misc]
