@@ -82,8 +82,12 @@ class ModelStepInput(Data):
     """The transcript to send."""
     tail: tuple[str, ...] = ()
     """Digests of the newest messages: a worker that made them itself needs no query."""
+    inline: tuple[Message, ...] = ()
+    """Small messages of the tail that the workflow itself wrote (prompt, nudge, steer)."""
     plan_digest: str
     """Which plan."""
+    max_output_tokens: int = Field(gt=0)
+    """Upper bound of the reply; lower than the plan's where a run limit is near."""
     closing: bool = False
     """The tool-less closing answer."""
     seconds_left: float = Field(gt=0)
@@ -148,6 +152,8 @@ class CompactInput(Data):
     """The transcript."""
     tail: tuple[str, ...] = ()
     """See `ModelStepInput.tail`."""
+    inline: tuple[Message, ...] = ()
+    """See `ModelStepInput.inline`."""
     plan_digest: str
     """Which plan."""
     start: int = Field(ge=0)

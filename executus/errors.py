@@ -36,7 +36,8 @@ ModelFault = Literal[
     "unknown",
 ]
 """What went wrong with a provider. The first six and `unknown` are transient: another attempt may
-help. `not_found` and `unsupported` move on to the next target without penalty; the rest is final."""
+help. `not_found` and `unsupported` move on to the next target without penalty. All
+else is final."""
 
 TRANSIENT_FAULTS: frozenset[ModelFault] = frozenset(
     {

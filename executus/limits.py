@@ -65,5 +65,7 @@ class Defaults(Data):
     """See `Limits.model_call_seconds`."""
     closing_seconds: float = Field(default=30.0, gt=0)
     """The slice for the tool-less closing answer at the iteration limit."""
+    heartbeat_seconds: float = Field(default=15.0, ge=1)
+    """A worker silent for so long is taken for dead, and its step is given to another."""
     cleanup_seconds: float = Field(default=120.0, gt=0)
     """Time budget of commit and audit close: long enough to outlast a database restart."""

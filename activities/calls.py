@@ -1,0 +1,200 @@
+"""One answer of a model, on one attempt of an activity: budget hooks, failover, retry decision.
+
+There is one retry layer, Temporal: what failed and may be tried again goes out as a retryable
+failure with the provider's own delay; what does not heal goes out as final.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from executus.activities.host import Host
+from executus.budget import BudgetCall, BudgetDecision, BudgetMeter
+from executus.contracts import BUDGET_DENIED, MODEL_ERROR, ModelFailure
+from executus.errors import ModelError
+from executus.estimate import message_tokens, text_tokens
+from executus.models.chain import Answer, AttemptMemory, ChainFailed, answer
+from executus.models.provider import ModelReply, ModelRequest
+from executus.plan import ModelTarget, Price, RunPlan
+
+CALLS_PER_ATTEMPT = 32
+"""Provider calls that one Temporal attempt may make; numbers them for the budget."""
+
+UNBILLED = frozenset(
+    {
+        "rate_limited",
+        "overloaded",
+        "not_found",
+        "request_rejected",
+        "context_overflow",
+        "provider_auth",
+        "provider_quota",
+        "unsupported",
+        "script_exhausted",
+    }
+)
+"""Faults whose call the provider answered with an error before producing anything."""
+
+
+class BudgetDeniedError(Exception):
+    """The budget refused a call."""
+
+    def __init__(self, decision: BudgetDecision) -> None:
+        super().__init__(decision.message)
+        self.decision = decision
+
+
+class ModelCalls:
+    """Makes the calls of one activity attempt."""
+
+    def __init__(self, host: Host, plan: RunPlan, run_id: str, step_id: str, left: float) -> None:
+        """`left`: seconds until the run's deadline when the step was scheduled."""
+        info = activity.info()
+        self._host = host
+        self._plan = plan
+        self._run_id = run_id
+        self._step_id = step_id
+        self._budget = host.ports.budget if "budget" in plan.wired else None
+        self._attempt = info.attempt
+        waited = info.current_attempt_scheduled_time - info.scheduled_time
+        self._until = time.monotonic() + max(0.05, left - waited.total_seconds())
+        self._made = 0
+        self.memory = _memory(info.heartbeat_details)
+        self.preview = ""
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the run's deadline, on this worker's monotonic clock."""
+        return max(0.05, self._until - time.monotonic())
+
+    async def ask(
+        self, targets: tuple[ModelTarget, ...], build: Callable[[ModelTarget], ModelRequest]
+    ) -> Answer:
+        """Answer from the first target that can.
+
+        Raises:
+            ApplicationError: typed for the workflow, retryable or not.
+        """
+
+        async def call(target: ModelTarget) -> ModelReply:
+            return await self._call(target, build(target))
+
+        try:
+            return await answer(
+                targets,
+                call,
+                self.memory,
+                self._host.models.health,
+                own_deadline=lambda: self._until - time.monotonic() <= 0,
+            )
+        except BudgetDeniedError as denied:
+            raise ApplicationError(
+                f"budget: {denied.decision.message}",
+                denied.decision,
+                type=BUDGET_DENIED,
+                non_retryable=True,
+            ) from None
+        except ChainFailed as failed:
+            activity.heartbeat(self.memory.model_dump(mode="json"), self.preview)
+            raise self._failure(failed) from None
+
+    def details(self) -> tuple[object, ...]:
+        """Heartbeat details: memory for the next attempt, preview for people."""
+        return (self.memory.model_dump(mode="json"), self.preview)
+
+    def progress(self, piece: str) -> None:
+        """Keep the end of what streams in."""
+        self.preview = (self.preview + piece)[-200:]
+
+    def _failure(self, failed: ChainFailed) -> ApplicationError:
+        failovers = tuple(failed.failovers)
+        message = str(failed)
+        final, delay = failed.final, failed.retry_after
+        if not final and delay is not None and delay >= self.seconds_left:
+            message += f"; it asks to wait {delay:.0f} s and {self.seconds_left:.0f} s are left"
+            final = True
+        detail = ModelFailure(fault=failed.fault, message=message[:2_000], failovers=failovers)
+        return ApplicationError(
+            message[:2_000],
+            detail,
+            type=MODEL_ERROR,
+            non_retryable=final,
+            next_retry_delay=timedelta(seconds=delay) if delay and not final else None,
+        )
+
+    # -- one call ------------------------------------------------------------------------------
+
+    async def _call(self, target: ModelTarget, request: ModelRequest) -> ModelReply:
+        provider = self._host.models.provider(target.provider)
+        self._made += 1
+        number = (self._attempt - 1) * CALLS_PER_ATTEMPT + self._made
+        if self._budget is None:
+            return await provider.complete(request, self.progress)
+        estimate = _estimate(target, request, self._run_id, self._step_id, number)
+        decision = await self._budget.authorize(estimate)
+        if not decision.admitted:
+            raise BudgetDeniedError(decision)
+        try:
+            reply = await provider.complete(request, self.progress)
+        except ModelError as error:
+            if not error.sent or error.fault in UNBILLED:
+                await self._meter(estimate, 0, 0)
+            raise  # any other failure may have been billed: it is settled at its worst case
+        cost = self._host.models.cost(target.spec, reply.usage)
+        await self._meter(estimate, reply.usage.total_tokens, cost)
+        return reply
+
+    async def _meter(self, call: BudgetCall, tokens: int, micro_usd: int | None) -> None:
+        """Record what the call took; if the store is down, the commit settles the estimate."""
+        budget = self._budget
+        if budget is None:
+            return
+        meter = BudgetMeter(
+            run_id=call.run_id,
+            step_id=call.step_id,
+            attempt=call.attempt,
+            tokens=tokens,
+            micro_usd=micro_usd,
+        )
+        await quietly(lambda: budget.meter(meter), "budget meter")
+
+
+async def quietly(do: Callable[[], Awaitable[None]], what: str) -> None:
+    """Do something whose failure must not lose a paid reply; log it."""
+    try:
+        await do()
+    except Exception as error:  # noqa: BLE001 - whatever the store raises, the reply is worth more
+        activity.logger.warning("executus: %s failed: %s", what, error)
+
+
+def _estimate(
+    target: ModelTarget, request: ModelRequest, run_id: str, step_id: str, number: int
+) -> BudgetCall:
+    tokens_in = text_tokens(request.system_prompt)
+    tokens_in += sum(message_tokens(item.message) for item in request.messages)
+    tokens_in += sum(text_tokens(str(tool.parameters)) + 16 for tool in request.tools)
+    price = target.price
+    return BudgetCall(
+        run_id=run_id,
+        step_id=step_id,
+        attempt=number,
+        tokens=tokens_in + request.max_output_tokens,
+        micro_usd=_cost(price, tokens_in, request.max_output_tokens),
+        input_tokens=tokens_in,
+        input_micro_usd=_cost(price, tokens_in, 0),
+    )
+
+
+def _cost(price: Price | None, tokens_in: int, tokens_out: int) -> int | None:
+    if price is None:
+        return None
+    return -(-(tokens_in * price.input + tokens_out * price.output) // 1_000_000)
+
+
+def _memory(details: object) -> AttemptMemory:
+    """What earlier attempts of this step learnt; empty when there is nothing readable."""
+    first = next(iter(details), None) if isinstance(details, list | tuple) else None  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return AttemptMemory.model_validate(first) if isinstance(first, dict) else AttemptMemory()

@@ -1,0 +1,191 @@
+"""Conversations: this worker's copies of transcripts and plans, bounded in bytes.
+
+A step's input says which transcript it means (count + chain head), not what is in it. What this
+worker's own activities produced is here already; what is missing is asked of the workflow itself by
+paged query, which costs no history. A copy is used only when its chain head matches, so a stale or
+foreign copy can cost a query and never send a wrong conversation (DESIGN.md section 4).
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from executus.contracts import QUERY_PLAN, QUERY_TRANSCRIPT, RunKey
+from executus.digest import chain, digest
+from executus.message import Message
+from executus.models.provider import WireMessage
+from executus.plan import RunPlan
+from executus.transcript import EMPTY, Cursor, TranscriptPage
+
+QUERY_SECONDS = 20.0
+"""Seconds one query may take: after a worker died, the first one waits for its sticky queue."""
+TRANSCRIPT_BYTES = 256 * 1024 * 1024
+"""Bytes of transcripts kept (JSON size; encoded fragments beside them about double it)."""
+PRODUCED_BYTES = 32 * 1024 * 1024
+"""Bytes of single messages kept until the next step of their run picks them up."""
+PLANS = 256
+"""Plans kept."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Copy:
+    """A worker's copy of one run's transcript."""
+
+    messages: list[WireMessage] = field(default_factory=list[WireMessage])
+    heads: list[str] = field(default_factory=lambda: [EMPTY])
+    """Chain head after each count of messages."""
+    bytes: int = 0
+
+    def push(self, message: WireMessage, name: str, size: int) -> None:
+        """Add the next message."""
+        self.messages.append(message)
+        self.heads.append(chain(self.heads[-1], name))
+        self.bytes += size
+
+
+class Conversations:
+    """Bounded caches of one worker process."""
+
+    def __init__(
+        self, transcript_bytes: int = TRANSCRIPT_BYTES, produced_bytes: int = PRODUCED_BYTES
+    ) -> None:
+        self._copies: OrderedDict[RunKey, Copy] = OrderedDict()
+        self._produced: OrderedDict[str, tuple[WireMessage, int]] = OrderedDict()
+        self._plans: OrderedDict[str, RunPlan] = OrderedDict()
+        self._transcript_room = transcript_bytes
+        self._produced_room = produced_bytes
+        self.hits = 0
+        """Loads answered without a query."""
+        self.misses = 0
+        """Loads that had to ask the workflow."""
+
+    def remember(self, message: Message) -> None:
+        """Keep a message that an activity of this worker is about to return."""
+        self._keep(message)
+
+    def remember_plan(self, plan: RunPlan) -> None:
+        """Keep a plan that this worker resolved."""
+        self._plans[digest(plan.model_dump_json().encode())] = plan
+        while len(self._plans) > PLANS:
+            self._plans.popitem(last=False)
+
+    async def plan(self, plan_digest: str) -> RunPlan:
+        """The plan of the current activity's run."""
+        plan = self._plans.get(plan_digest)
+        if plan is None:
+            plan = await _query(QUERY_PLAN, None, RunPlan)
+            self.remember_plan(plan)
+            if plan_digest not in self._plans:
+                raise _out_of_step("plan")
+        return plan
+
+    async def load(
+        self, key: RunKey, cursor: Cursor, tail: Sequence[str], inline: Sequence[Message]
+    ) -> list[WireMessage]:
+        """The messages up to `cursor`.
+
+        Raises:
+            ApplicationError: the workflow's transcript does not match the cursor (retryable).
+        """
+        for message in inline:
+            self._keep(message)
+        copy = self._copies.get(key)
+        if copy is not None:
+            self._copies.move_to_end(key)
+        copy = copy or Copy()
+        if self._from_memory(copy, cursor, tail):
+            self.hits += 1
+        else:
+            self.misses += 1
+            copy = await self._from_workflow(copy, cursor)
+        self._copies[key] = copy
+        self._evict()
+        return copy.messages[: cursor.count]
+
+    def _from_memory(self, copy: Copy, cursor: Cursor, tail: Sequence[str]) -> bool:
+        """Bring the copy up to the cursor from what this worker has; False when it cannot be."""
+        if len(copy.messages) >= cursor.count:
+            return copy.heads[cursor.count] == cursor.head
+        missing = cursor.count - len(copy.messages)
+        names = tail[-missing:]
+        if len(names) < missing or any(name not in self._produced for name in names):
+            return False
+        head = copy.heads[-1]
+        for name in names:
+            head = chain(head, name)
+        if head != cursor.head:
+            return False
+        for name in names:
+            message, size = self._produced[name]
+            copy.push(message, name, size)
+        return True
+
+    async def _from_workflow(self, copy: Copy, cursor: Cursor) -> Copy:
+        """Ask the workflow for what is missing; start over when what is here does not match."""
+        if len(copy.messages) > cursor.count:
+            copy = Copy()
+        for known in (copy, Copy()):
+            await self._fetch(known, cursor)
+            if known.heads[cursor.count] == cursor.head:
+                return known
+        raise _out_of_step("transcript")
+
+    async def _fetch(self, copy: Copy, cursor: Cursor) -> None:
+        while len(copy.messages) < cursor.count:
+            page = await _query(QUERY_TRANSCRIPT, len(copy.messages), TranscriptPage)
+            if not page.messages:
+                raise _out_of_step("transcript")
+            for message in page.messages[: cursor.count - len(copy.messages)]:
+                name, size = self._keep(message)
+                copy.push(self._produced[name][0], name, size)
+
+    def _keep(self, message: Message) -> tuple[str, int]:
+        data = message.__pydantic_serializer__.to_json(message)
+        name, size = digest(data), len(data)
+        if name not in self._produced:
+            self._produced[name] = (WireMessage(message), size)
+            self._produced_room -= size
+        self._produced.move_to_end(name)
+        while self._produced_room < 0 and len(self._produced) > 1:
+            _, (_, old) = self._produced.popitem(last=False)
+            self._produced_room += old
+        return name, size
+
+    def _evict(self) -> None:
+        total = sum(copy.bytes for copy in self._copies.values())
+        while total > self._transcript_room and len(self._copies) > 1:
+            _, copy = self._copies.popitem(last=False)
+            total -= copy.bytes
+
+
+async def _query(name: str, argument: int | None, kind: type[T]) -> T:
+    """Ask the current activity's own workflow; failures are retryable like any other.
+
+    Sees the state at the last completed workflow task, which is the one that scheduled us.
+    """
+    info = activity.info()
+    if info.workflow_id is None:
+        msg = f"{info.activity_type} runs only inside a workflow"
+        raise ApplicationError(msg, non_retryable=True)
+    handle = activity.client().get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id)
+    arguments = [] if argument is None else [argument]
+    answer: T | None = await handle.query(
+        name, args=arguments, result_type=kind, rpc_timeout=timedelta(seconds=QUERY_SECONDS)
+    )
+    if answer is None:
+        raise _out_of_step(name)
+    return answer
+
+
+def _out_of_step(what: str) -> ApplicationError:
+    """The workflow is not where the step says: a zombie attempt, or a reset in between."""
+    return ApplicationError(
+        f"the run's {what} is not the one this step was scheduled for", type="executus.out_of_step"
+    )

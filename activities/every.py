@@ -1,0 +1,28 @@
+"""All activities of a host, ready to register."""
+
+from collections.abc import Callable
+from typing import Any
+
+from executus.activities.compact import Compact
+from executus.activities.conversation import Conversations
+from executus.activities.host import Host
+from executus.activities.model import ModelStep
+from executus.activities.ports import PortActivities
+from executus.activities.resolve import Resolve
+from executus.activities.tool import ToolActivities
+
+
+def every_activity(host: Host) -> list[Callable[..., Any]]:
+    """The activities of one worker; they share its caches."""
+    conversations = Conversations()
+    ports = PortActivities(host)
+    return [
+        Resolve(host, conversations).resolve,
+        ModelStep(host, conversations).model,
+        Compact(host, conversations).compact,
+        ports.check,
+        ports.commit,
+        ports.start,
+        ports.close,
+        *ToolActivities(host, conversations).activities(),
+    ]

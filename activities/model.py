@@ -1,0 +1,104 @@
+"""`executus.model`: one model turn over the run's transcript."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from temporalio import activity
+
+from executus.activities.calls import ModelCalls, quietly
+from executus.activities.conversation import Conversations
+from executus.activities.heartbeat import beating
+from executus.activities.host import Host
+from executus.activities.output import check_output
+from executus.activities.reply import tidy
+from executus.contracts import MODEL, ModelStepInput, ModelStepOutput
+from executus.models.provider import ModelRequest, WireMessage
+from executus.plan import ModelTarget, RunPlan
+from executus.rows import model_row
+from executus.transcript import lower, view
+
+
+class ModelStep:
+    """Asks the chain, makes the reply safe, records it."""
+
+    def __init__(self, host: Host, conversations: Conversations) -> None:
+        self._host = host
+        self._conversations = conversations
+
+    @activity.defn(name=MODEL)
+    async def model(self, step: ModelStepInput) -> ModelStepOutput:
+        """One reply; the paid work of an attempt is recorded before it returns."""
+        begun = time.monotonic()
+        plan = await self._conversations.plan(step.plan_digest)
+        transcript = await self._conversations.load(step.key, step.cursor, step.tail, step.inline)
+        calls = ModelCalls(self._host, plan, step.key.run_id, step.step_id, step.seconds_left)
+        shown = show(transcript)
+
+        def build(target: ModelTarget) -> ModelRequest:
+            return _request(step, plan, shown, target, calls.seconds_left)
+
+        async with beating(calls.details):
+            answer = await calls.ask(plan.targets, build)
+        seen = [c.id for item in transcript for c in item.message.tool_calls]
+        message = tidy(answer.reply.message, seen)
+        output = ModelStepOutput(
+            message=message,
+            stop=answer.reply.stop,
+            usage=answer.reply.usage,
+            cost_micro_usd=self._host.models.cost(answer.target.spec, answer.reply.usage),
+            spec=answer.target.spec,
+            attempt=activity.info().attempt,
+            failovers=tuple(answer.failovers),
+        )
+        output = _check(output, plan)
+        self._conversations.remember(message)
+        await self._record(step, plan, output, time.monotonic() - begun)
+        return output
+
+    async def _record(
+        self, step: ModelStepInput, plan: RunPlan, output: ModelStepOutput, seconds: float
+    ) -> None:
+        """Write the step's row; a store that is down now is made up for by the close."""
+        audit = self._host.ports.audit
+        if audit is None or "audit" not in plan.wired:
+            return
+        row = model_row(step.step_id, "model", output, datetime.now(UTC), seconds)
+        await quietly(lambda: audit.record(step.key.run_id, [row]), "audit record")
+
+
+def show(transcript: Sequence[WireMessage]) -> list[WireMessage]:
+    """What the model is shown: folds applied, summaries lowered to user messages."""
+    indices = view([item.message for item in transcript])
+    return [
+        WireMessage(lower(item.message)) if item.message.role == "summary" else item
+        for item in (transcript[i] for i in indices)
+    ]
+
+
+def _request(
+    step: ModelStepInput,
+    plan: RunPlan,
+    shown: Sequence[WireMessage],
+    target: ModelTarget,
+    seconds_left: float,
+) -> ModelRequest:
+    return ModelRequest(
+        model=target.model,
+        system_prompt=plan.system_prompt,
+        messages=shown,
+        tools=plan.tools,
+        tool_choice="none" if step.closing else "auto",
+        output_schema=plan.output_schema,
+        max_output_tokens=step.max_output_tokens,
+        timeout=min(plan.bounds.model_call_seconds, seconds_left),
+        cache_key=step.key.run_id,
+    )
+
+
+def _check(output: ModelStepOutput, plan: RunPlan) -> ModelStepOutput:
+    """Validate an answer when the agent has an output schema."""
+    if plan.output_schema is None or output.stop != "end" or output.message.tool_calls:
+        return output
+    checked = check_output(output.message.text, plan.output_schema)
+    return output.model_copy(update={"structured": checked.value, "invalid": checked.invalid})

@@ -1,0 +1,93 @@
+"""Activities of the ports: reserve and settle, open and close. No port = nothing to do."""
+
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from executus import contracts
+from executus.activities.host import Host
+from executus.audit import AuditOpen, AuditReceipt
+from executus.budget import BudgetDecision, BudgetReceipt
+from executus.contracts import AuditCloseInput, BudgetCheckInput, BudgetCommitInput, StepsPage
+from executus.errors import ReservationMismatch
+from executus.ports import Audit
+
+
+class PortActivities:
+    """Budget and audit of one host."""
+
+    def __init__(self, host: Host) -> None:
+        self._ports = host.ports
+
+    @activity.defn(name=contracts.BUDGET_CHECK)
+    async def check(self, asked: BudgetCheckInput) -> BudgetDecision:
+        """Reserve for a run."""
+        if self._ports.budget is None:
+            return BudgetDecision(admitted=True)
+        try:
+            return await self._ports.budget.check(asked.check)
+        except ReservationMismatch as error:
+            raise ApplicationError(str(error), type=_name(error), non_retryable=True) from None
+
+    @activity.defn(name=contracts.BUDGET_COMMIT)
+    async def commit(self, asked: BudgetCommitInput) -> BudgetReceipt:
+        """Settle a run."""
+        if self._ports.budget is None:
+            return BudgetReceipt()
+        return await self._ports.budget.commit(asked.commit)
+
+    @activity.defn(name=contracts.AUDIT_START)
+    async def start(self, opening: AuditOpen) -> None:
+        """Open a run's record."""
+        if self._ports.audit is not None:
+            await self._ports.audit.start(opening)
+
+    @activity.defn(name=contracts.AUDIT_CLOSE)
+    async def close(self, asked: AuditCloseInput) -> AuditReceipt | None:
+        """Write what the record lacks and close it."""
+        audit = self._ports.audit
+        if audit is None:
+            return None
+        await audit.start(asked.close.opening)
+        await self._fill(audit, asked)
+        if asked.events:
+            await audit.record(asked.close.opening.run_id, asked.events)
+        return await audit.close(asked.close)
+
+    async def _fill(self, audit: Audit, asked: AuditCloseInput) -> None:
+        """Write the rows of steps whose own activity could not: a killed worker, an outage."""
+        if not asked.row_keys:
+            return
+        run_id = asked.close.opening.run_id
+        have = await audit.keys(run_id)
+        steps = {key for key in have if "#" in key}
+        plain = all(key.endswith("#1") for key in steps)
+        if plain and len(steps) >= asked.row_keys:
+            return  # one row a step, all from first attempts: nothing can be missing
+        start = 0
+        while start < asked.row_keys:
+            page = await self._page(start)
+            if not page.rows:
+                break
+            missing = [row for row in page.rows if row.key not in have]
+            if missing:
+                await audit.record(run_id, missing)
+            start += len(page.rows)
+
+    @staticmethod
+    async def _page(start: int) -> StepsPage:
+        info = activity.info()
+        handle = activity.client().get_workflow_handle(
+            info.workflow_id or "", run_id=info.workflow_run_id
+        )
+        return await handle.query(
+            contracts.QUERY_STEPS,
+            start,
+            result_type=StepsPage,
+            rpc_timeout=timedelta(seconds=15),
+        )
+
+
+def _name(error: Exception) -> str:
+    return f"executus.{type(error).__name__}"

@@ -1,0 +1,113 @@
+"""`executus.resolve`: freeze what a run needs to know about its host."""
+
+from temporalio import activity
+
+from executus.activities.conversation import Conversations
+from executus.activities.host import Host
+from executus.agent import RunnableAgent
+from executus.contracts import RESOLVE, ResolveInput
+from executus.errors import ConfigError, UnknownModel
+from executus.limits import Defaults
+from executus.plan import ModelTarget, Refusal, Resolved, RunPlan
+from executus.sanitize import clean_text
+from executus.status import Reason
+from executus.tools import Caller, UnknownTool
+
+MAX_PLAN_BYTES = 900_000
+"""JSON bytes of a plan: system prompt and tool schemas together."""
+
+
+class Resolve:
+    """Turns a request's names into a plan."""
+
+    def __init__(self, host: Host, conversations: Conversations) -> None:
+        self._host = host
+        self._conversations = conversations
+
+    @activity.defn(name=RESOLVE)
+    async def resolve(self, asked: ResolveInput) -> Resolved:
+        """A plan, or a refusal that names the thing, the known set and the way out."""
+        wired = self._host.ports.wired
+        try:
+            plan = self._plan(asked)
+        except _Refused as refused:
+            return Resolved(refusal=refused.refusal, wired=wired)
+        self._conversations.remember_plan(plan)
+        return Resolved(plan=plan, wired=wired)
+
+    def _plan(self, asked: ResolveInput) -> RunPlan:
+        agent = self._agent(asked.agent)
+        bounds = bounds_of(agent, self._host.defaults)
+        caller = Caller(
+            caller_id=asked.caller_id, tenant_id=asked.tenant_id, agent_id=agent.identity
+        )
+        try:
+            tools = self._host.tools.grant(
+                agent.tools,
+                caller=caller,
+                visibility=agent.visibility,
+                default_result_bytes=bounds.tool_result_bytes,
+            )
+        except UnknownTool as error:
+            raise _Refused(Reason.UNKNOWN_TOOL, str(error)) from None
+        header = self._host.system_header
+        plan = RunPlan(
+            agent_id=agent.identity,
+            agent_name=agent.name,
+            system_prompt=clean_text("\n\n".join(t for t in (header, agent.system_prompt) if t)),
+            targets=self._targets(agent.model_tier or bounds.model_tier),
+            summary_targets=self._summary_targets(bounds),
+            tools=tools,
+            output_schema=agent.output_schema,
+            bounds=bounds,
+            wired=self._host.ports.wired,
+        )
+        size = len(plan.model_dump_json())
+        if size > MAX_PLAN_BYTES:
+            text = f"system prompt and tool schemas have {size:,} bytes; limit {MAX_PLAN_BYTES:,}"
+            raise _Refused(Reason.TOO_LARGE, text)
+        return plan
+
+    def _agent(self, asked: RunnableAgent | str) -> RunnableAgent:
+        if isinstance(asked, RunnableAgent):
+            return asked
+        agent = self._host.agents.get(asked)
+        if agent is None:
+            known = ", ".join(sorted(self._host.agents)) or "none"
+            text = f"unknown agent `{asked[:128]}`; registered: {known}; or pass the agent by value"
+            raise _Refused(Reason.UNKNOWN_AGENT, text)
+        return agent
+
+    def _targets(self, tier: str) -> tuple[ModelTarget, ...]:
+        try:
+            targets = self._host.models.resolve(tier)
+        except (UnknownModel, ConfigError) as error:
+            raise _Refused(Reason.UNKNOWN_TIER, str(error)) from None
+        if not targets:
+            raise _Refused(Reason.UNKNOWN_TIER, f"`{tier}` resolves to no model")
+        return targets
+
+    def _summary_targets(self, bounds: Defaults) -> tuple[ModelTarget, ...]:
+        """The chain for summaries; the run's own when the host has no such tier."""
+        tier = bounds.summary_tier
+        if not bounds.compaction_ratio or tier is None or not self._host.models.has_tier(tier):
+            return ()
+        return self._targets(tier)
+
+
+def bounds_of(agent: RunnableAgent, defaults: Defaults) -> Defaults:
+    """The defaults with the agent's own values on top."""
+    own = agent.limits.model_dump(exclude_none=True)
+    for name in ("max_iterations", "max_runtime", "model_tier"):
+        value = getattr(agent, name)
+        if value is not None:
+            own[name] = value
+    return defaults.model_copy(update=own)
+
+
+class _Refused(Exception):
+    """A way out of nested calls; never seen outside."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.refusal = Refusal(reason=reason, message=clean_text(message)[:2_000])

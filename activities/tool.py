@@ -1,0 +1,121 @@
+"""`tool.<name>`: one activity per tool."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from temporalio import activity
+
+from executus.activities.calls import quietly
+from executus.activities.conversation import Conversations
+from executus.activities.heartbeat import beating
+from executus.activities.host import Host
+from executus.contracts import ToolInput, ToolOutput, tool_activity
+from executus.digest import digest
+from executus.message import Message, ToolOutcome, ToolResultPart
+from executus.rows import tool_row
+from executus.tools import Tool, ToolContext
+from executus.tools.invoke import invoke
+from executus.tools.summary import summarize_call, summarize_result
+
+
+class ToolActivities:
+    """Runs a host's tools."""
+
+    def __init__(self, host: Host, conversations: Conversations) -> None:
+        self._host = host
+        self._conversations = conversations
+
+    def activities(self) -> list[Callable[[ToolInput], Awaitable[ToolOutput]]]:
+        """One activity for each tool of the registry."""
+        return [self._activity(tool) for tool in self._host.tools]
+
+    def _activity(self, tool: Tool) -> Callable[[ToolInput], Awaitable[ToolOutput]]:
+        @activity.defn(name=tool_activity(tool.name))
+        async def run_tool(step: ToolInput) -> ToolOutput:
+            return await self._run(tool, step)
+
+        return run_tool
+
+    async def _run(self, tool: Tool, step: ToolInput) -> ToolOutput:
+        """One attempt: failures are results.
+
+        Only a transient one of a tool that may run again, and a cancel, leave as exceptions.
+        """
+        begun = time.monotonic()
+        attempt = activity.info().attempt
+        async with beating():
+            result = await self._result(tool, step, attempt)
+        output = ToolOutput(result=result, summary=summarize_result(result), attempt=attempt)
+        self._conversations.remember(Message(role="tool", parts=(result,)))
+        await self._record(tool, step, output, time.monotonic() - begun)
+        return output
+
+    async def _result(self, tool: Tool, step: ToolInput, attempt: int) -> ToolResultPart:
+        mine = tool.definition(step.result_bytes)
+        if mine.digest != step.schema_digest:
+            text = (
+                f"`{tool.name}` is not the one this run was granted (its schema changed); not run"
+            )
+            return _result(step, tool.name, text, "error")
+        context = ToolContext.of(
+            step, attempt=attempt, beat=activity.heartbeat, secrets=self._host.secrets
+        )
+        try:
+            async with asyncio.timeout(tool.timeout) as limit:
+                return await invoke(
+                    tool,
+                    step.arguments,
+                    context,
+                    result_bytes=step.result_bytes,
+                    last_attempt=attempt >= step.attempts,
+                    redactor=self._host.redactor,
+                )
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return _timed_out(tool, step)
+
+    async def _record(
+        self, tool: Tool, step: ToolInput, output: ToolOutput, seconds: float
+    ) -> None:
+        """Write the call's row; a store that is down now is made up for by the close."""
+        audit = self._host.ports.audit
+        if audit is None:
+            return
+        redactor = self._host.redactor
+        call = summarize_call(tool.name, step.arguments, tool.secret_arguments, redactor)
+        hidden = f"[redacted {len(step.arguments)}]" if tool.secret_arguments else step.arguments
+        row = tool_row(
+            step.step_id,
+            output.attempt,
+            name=tool.name,
+            arguments=hidden,
+            result=output.result,
+            at=datetime.now(UTC),
+            seconds=seconds,
+            summary=call,
+        )
+        await quietly(lambda: audit.record(step.key.run_id, [row]), "audit record")
+
+
+def _timed_out(tool: Tool, step: ToolInput) -> ToolResultPart:
+    """What the model hears of a tool that took too long: only a pure one surely did nothing."""
+    text = f"`{tool.name}` took longer than its {tool.timeout:g} s and was stopped"
+    if tool.effect == "pure":
+        return _result(step, tool.name, text, "error")
+    text += ". It may or may not have taken effect: verify before you try again"
+    return _result(step, tool.name, text, "unknown")
+
+
+def _result(step: ToolInput, name: str, text: str, outcome: ToolOutcome) -> ToolResultPart:
+    data = text.encode()
+    return ToolResultPart(
+        call_id=step.call_id,
+        name=name,
+        text=text,
+        outcome=outcome,
+        bytes=len(data),
+        digest=digest(data),
+    )

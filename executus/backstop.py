@@ -1,0 +1,64 @@
+"""Client interceptor: give every agent run Temporal's own time limit as a backstop.
+
+The run's own timer is what normally ends it, with cleanup. The execution timeout covers what no
+workflow code can: workers that are gone, a bug that keeps the workflow task failing. It runs no
+cleanup; the sweeper closes such runs.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import (
+    Interceptor,
+    OutboundInterceptor,
+    StartWorkflowInput,
+    WorkflowHandle,
+)
+
+from executus.agent import RunnableAgent
+from executus.contracts import AGENT_RUN
+from executus.limits import Defaults
+from executus.request import RunRequest
+
+STOP_SECONDS = 30.0
+"""For activities to notice a cancel: heartbeat timeout and its throttle, twice."""
+OUTAGE_SECONDS = 3_600.0
+"""For queueing and for workers that are away; max_runtime starts when the run starts working."""
+UNKNOWN_RUNTIME = 86_400.0
+"""Assumed for an agent named to a client that does not know it: the seed's absolute guard, 24 h."""
+
+
+class Backstop(Interceptor):
+    """Fills `execution_timeout` of agent runs that have none."""
+
+    def __init__(self, agents: Mapping[str, RunnableAgent], defaults: Defaults) -> None:
+        """`agents`: those registered here, to know the runtime of one that is only named."""
+        self._agents = agents
+        self._defaults = defaults
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002
+        """See base class."""
+        return _Outbound(next, self)
+
+    def timeout(self, request: object) -> timedelta:
+        """max_runtime + stop time + cleanup + outage margin."""
+        runtime = UNKNOWN_RUNTIME
+        if isinstance(request, RunRequest):
+            agent = request.agent
+            known = self._agents.get(agent) if isinstance(agent, str) else agent
+            if known is not None:
+                runtime = known.max_runtime or self._defaults.max_runtime
+        cleanup = self._defaults.cleanup_seconds
+        return timedelta(seconds=runtime + STOP_SECONDS + cleanup + OUTAGE_SECONDS)
+
+
+class _Outbound(OutboundInterceptor):
+    def __init__(self, following: OutboundInterceptor, backstop: Backstop) -> None:
+        super().__init__(following)
+        self._backstop = backstop
+
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:  # noqa: A002
+        if input.workflow == AGENT_RUN and input.execution_timeout is None:
+            input.execution_timeout = self._backstop.timeout(next(iter(input.args), None))
+        return await super().start_workflow(input)

@@ -1,0 +1,158 @@
+"""ExecutusPlugin: the only wiring. Register it on the client; workers made from it inherit it.
+
+client = await Client.connect("localhost:7233", plugins=[ExecutusPlugin(tools=[...])])
+async with Worker(client, task_queue="executus"):
+    ...
+"""
+
+import dataclasses
+import os
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+from temporalio.client import ClientConfig
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import DataConverter, DefaultPayloadConverter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from executus.activities.every import every_activity
+from executus.activities.host import Host
+from executus.agent import RunnableAgent
+from executus.backstop import Backstop
+from executus.errors import ConfigError, ExecutusError
+from executus.limits import Defaults
+from executus.models.registry import Models
+from executus.ports import Ports
+from executus.redact import Redactor
+from executus.tools import Registry, Tool
+from executus.tools.context import Secrets
+from executus.workflows.agent_run import AgentRun
+
+PLUGIN_NAME = "executus.ExecutusPlugin"
+BUILD_ID = "executus"
+"""Without one, a worker hashes every loaded module at start: 2-6 s (temporal-sdk.md section 7)."""
+HEARTBEAT_THROTTLE = timedelta(seconds=1)
+"""How late a cancel may reach a running step; the SDK's own 60 s would make it 12 s."""
+GRACE = timedelta(seconds=25)
+"""For running steps when a worker stops; the SDK's own 0 cuts them off at once."""
+STICKY = timedelta(seconds=4)
+"""How long a run waits for a dead worker's cache; the SDK's own is 10 s."""
+CACHED_WORKFLOWS = 200
+"""Runs kept in memory; the SDK's own 1,000 takes gigabytes once transcripts grow."""
+SDK_CACHED_WORKFLOWS = 1000
+SDK_THROTTLE = timedelta(seconds=60)
+SDK_STICKY = timedelta(seconds=10)
+
+
+class ExecutusPlugin(SimplePlugin):
+    """Brings agent runs to a Temporal client and its workers.
+
+    Every argument is optional: with none, runs are bounded, in memory, and use the models whose
+    keys stand in the environment. Adding it to both client and worker does no harm.
+    """
+
+    def __init__(
+        self,
+        *,
+        agents: Sequence[RunnableAgent] = (),
+        tools: Sequence[Tool] = (),
+        models: Models | None = None,
+        ports: Ports | None = None,
+        defaults: Defaults | None = None,
+        system_header: str = "",
+        secrets: Collection[str] = (),
+        redactor: Redactor | None = None,
+    ) -> None:
+        """Compose a host.
+
+        Args:
+            agents: Agents that may be started by name.
+            tools: Tools that this worker runs.
+            models: Providers and tiers; None = from the environment.
+            ports: Audit and budget; None = neither.
+            defaults: What holds where an agent says nothing.
+            system_header: Text above every agent's own system prompt.
+            secrets: Names of environment variables that tools may ask for.
+            redactor: Hides secrets in summaries.
+
+        Raises:
+            ConfigError: two agents or two tools have the same name.
+        """
+        names = [agent.name for agent in agents]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"agents registered twice: {', '.join(twice)}")
+        self.host = Host(
+            models=models if models is not None else Models.from_environment(),
+            tools=Registry(tools),
+            agents={agent.name: agent for agent in agents},
+            ports=ports or Ports(),
+            defaults=defaults or Defaults(),
+            system_header=system_header,
+            secrets=Secrets(secrets, os.environ),
+            redactor=redactor or Redactor(),
+        )
+        super().__init__(
+            PLUGIN_NAME,
+            data_converter=_converter,
+            interceptors=[Backstop(self.host.agents, self.host.defaults)],
+            workflow_runner=_runner,
+            workflow_failure_exception_types=[ExecutusError],
+        )
+
+    def configure_client(self, config: ClientConfig) -> ClientConfig:
+        """See base class; twice is once."""
+        if any(isinstance(i, Backstop) for i in config.get("interceptors") or ()):
+            return config
+        return super().configure_client(config)
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """See base class; fills what the host left at the SDK's default. Twice is once."""
+        if AgentRun in (config.get("workflows") or ()):
+            return config
+        config = super().configure_worker(config)
+        config["workflows"] = [*(config.get("workflows") or ()), AgentRun]
+        config["activities"] = [*(config.get("activities") or ()), *every_activity(self.host)]
+        if config.get("deployment_config") is None and config.get("build_id") is None:
+            config["build_id"] = BUILD_ID
+        if config.get("max_heartbeat_throttle_interval") == SDK_THROTTLE:
+            config["max_heartbeat_throttle_interval"] = HEARTBEAT_THROTTLE
+        if config.get("sticky_queue_schedule_to_start_timeout") == SDK_STICKY:
+            config["sticky_queue_schedule_to_start_timeout"] = STICKY
+        if not config.get("graceful_shutdown_timeout"):
+            config["graceful_shutdown_timeout"] = GRACE
+        if config.get("max_cached_workflows") == SDK_CACHED_WORKFLOWS:
+            config["max_cached_workflows"] = CACHED_WORKFLOWS
+        return config
+
+    def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
+        """See base class."""
+        config = super().configure_replayer(config)
+        if AgentRun not in (config.get("workflows") or ()):
+            config["workflows"] = [*(config.get("workflows") or ()), AgentRun]
+        if config.get("build_id") is None:
+            config["build_id"] = BUILD_ID
+        return config
+
+
+def _converter(existing: DataConverter | None) -> DataConverter:
+    """The user's converter, its codec and all; only a default payload converter is replaced."""
+    existing = existing or DataConverter.default
+    if existing.payload_converter_class is not DefaultPayloadConverter:
+        return existing
+    return dataclasses.replace(existing, payload_converter_class=PydanticPayloadConverter)
+
+
+def _runner(existing: WorkflowRunner | None) -> WorkflowRunner:
+    """The user's runner; a sandbox imports executus once instead of once per run.
+
+    Measured: about 1 MB and 50 ms a run otherwise (temporal-sdk.md section 7). Safe because nothing
+    that workflows import has mutable module state (tests/test_conventions.py holds that).
+    """
+    if existing is None:
+        existing = SandboxedWorkflowRunner()
+    if not isinstance(existing, SandboxedWorkflowRunner):
+        return existing
+    restrictions: SandboxRestrictions = existing.restrictions.with_passthrough_modules("executus")
+    return dataclasses.replace(existing, restrictions=restrictions)

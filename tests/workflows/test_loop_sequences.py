@@ -1,0 +1,149 @@
+"""Ten thousand scripted runs of the pure loop: the transcript is always well-formed, limits hold."""
+
+import asyncio
+from collections import Counter
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from executus.errors import RunError
+from executus.message import Message, TextPart
+from executus.status import Reason, Status
+
+from .fakes import FakeEngine, assert_well_formed, call, failed, ok, plan, run_loop, say
+
+NAMES = st.sampled_from(["t", "u", "run_status", "nope"])
+TOKENS = st.integers(0, 400)
+ENDED = Counter()
+
+
+@st.composite
+def replies(draw):
+    kind = draw(st.integers(0, 9))
+    tokens = draw(TOKENS)
+    if kind <= 4:
+        names = draw(st.lists(NAMES, min_size=1, max_size=4))
+        args = draw(st.sampled_from(["{}", '{"a":1}', "{", "[]", ""]))
+        stop = draw(st.sampled_from(["tool_calls", "tool_calls", "end", "length"]))
+        return call(*names, text=draw(st.sampled_from(["", "aside"])), stop=stop, args=args, tokens=tokens)
+    if kind == 5:
+        return say(draw(st.sampled_from(["42", "", "as answered above", "x" * 500])), tokens=tokens)
+    if kind == 6:
+        return say("cut", stop=draw(st.sampled_from(["length", "refusal"])), tokens=tokens)
+    if kind == 7:
+        reason = draw(st.sampled_from([Reason.MODEL_UNAVAILABLE, Reason.TOO_LARGE, Reason.PROVIDER_AUTH]))
+        return RunError(Status.ERROR, reason, "down")
+    if kind == 8:
+        return lambda engine: (engine.steer.append("steer"), call("t", tokens=tokens))[1]
+    if kind == 9:
+        return say("bad", tokens=tokens).model_copy(update={"invalid": "not JSON"})
+    return say("x")
+
+
+def finish(coroutine):
+    """Run a coroutine that never waits for anything: no event loop, so 10,000 take seconds."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("the loop waited for something that is not the engine")
+
+
+def unique(script):
+    """Call ids are unique in a run: the model activity sees to it (activities/reply.py)."""
+    count = 0
+    for item in script:
+        if hasattr(item, "message"):
+            parts = []
+            for part in item.message.parts:
+                count += 1
+                new = {"id": f"c{count}"} if part.type == "tool_call" else {}
+                parts.append(part.model_copy(update=new))
+            item = item.model_copy(update={"message": Message(role="assistant", parts=tuple(parts))})
+        yield item
+
+
+@settings(
+    max_examples=10_000,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    script=st.lists(replies(), max_size=9),
+    iterations=st.integers(1, 6),
+    tokens=st.one_of(st.none(), st.integers(300, 3_000)),
+    guards=st.integers(0, 3),
+    window=st.sampled_from([600, 100_000]),
+    stop_at=st.one_of(st.none(), st.integers(0, 6)),
+    outcomes=st.lists(st.integers(0, 2), min_size=1, max_size=5),
+)
+def test_any_sequence_ends_well_formed_and_within_its_limits(
+    script, iterations, tokens, guards, window, stop_at, outcomes
+):
+    counter = iter(range(10_000))
+
+    def tool(item, n):
+        kind = outcomes[n % len(outcomes)]
+        text = "same" if kind == 2 else f"r{next(counter)}"
+        return failed(item, n) if kind == 1 else ok(item, text)
+
+    def summary(fold):
+        return Message(role="summary", parts=(TextPart(text="s"),), fold=fold)
+
+    count = len(script)
+    for n, item in enumerate(unique(script)):
+        script[n] = item
+    # What the script leaves open is answered, so that a run that never ends is a failure here.
+    script += [say("the end")] * (iterations + 3)
+    engine = FakeEngine(script, tool=tool, summary=summary)
+    if stop_at is not None and stop_at < count:
+        inner = script[stop_at]
+
+        def stop(engine):
+            engine.stopping = True
+            return inner(engine) if callable(inner) else inner
+
+        script[stop_at] = stop
+    bounds = plan(
+        max_iterations=iterations,
+        tokens=tokens,
+        tool_errors=guards,
+        same_tool_calls=guards,
+        window=window,
+        max_output_tokens=500,
+        tools=("t", "u"),
+    )
+    try:
+        ending = finish(run_loop(engine, bounds))
+    except asyncio.CancelledError:
+        assert engine.stopping
+        ENDED["cancelled"] += 1
+    else:
+        ENDED[ending.reason] += 1
+        assert (ending.status is Status.OK) == (ending.reason is Reason.ANSWER)
+        assert (ending.error is None) == (ending.status is Status.OK)
+    assert_well_formed(engine.transcript.messages)
+    turns = [step for step in engine.model_steps if not step["closing"] and "retry" not in step["id"]]
+    assert len(turns) <= iterations
+    assert sum(step["closing"] for step in engine.model_steps) <= 1
+    if engine.stopping:
+        assert len(engine.model_steps) <= stop_at + 1, "a model step after the stop"
+
+
+def test_the_sequences_reach_every_kind_of_ending():
+    expected = {
+        "cancelled",
+        Reason.ANSWER,
+        Reason.MAX_ITERATIONS,
+        Reason.TOOL_ERRORS,
+        Reason.TOOL_LOOP,
+        Reason.MODEL_UNAVAILABLE,
+        Reason.MODEL_INCOMPLETE,
+        Reason.MODEL_REFUSED,
+        Reason.TOKEN_LIMIT,
+        Reason.TOO_LARGE,
+        Reason.INVALID_OUTPUT,
+    }
+    assert expected <= set(ENDED)

@@ -1,0 +1,59 @@
+"""Plan compaction: when to fold, and which messages.
+
+The transcript itself is never changed. A fold is one more entry that says "these messages are
+shown as this summary", so what was folded once is not summarised again (seed.md section 15).
+"""
+
+from collections.abc import Sequence
+
+from executus.estimate import message_tokens
+from executus.message import Fold, Message
+from executus.transcript import view
+
+KEEP_RECENT = 6
+"""Newest messages that are never folded: about three calls with their results."""
+MIN_FOLD = 2
+"""Fewer messages than this are not worth a call."""
+RETRY_GROWTH = 1.25
+"""After a failed or refused summary, the conversation must grow by this factor before the next try:
+otherwise every turn would pay for another failure."""
+
+
+def view_tokens(messages: Sequence[Message]) -> int:
+    """Estimated tokens of what the model is shown."""
+    return sum(message_tokens(messages[i]) for i in view(messages))
+
+
+def plan_fold(messages: Sequence[Message], threshold: int) -> Fold | None:
+    """The range to fold next, or None when there is nothing worth folding.
+
+    The opening message (the goal) stays, unless it alone takes half of the threshold. The newest
+    messages stay. A call is never parted from its results: the kept tail begins at a message that
+    is not a tool result. The range starts where an earlier fold started, so its summary is folded
+    into the new one.
+    """
+    shown = [i for i in view(messages) if messages[i].role != "summary"]
+    summary = next((m for m in reversed(messages) if m.fold), None)
+    if len(shown) <= KEEP_RECENT:
+        return None
+    if summary is not None and summary.fold is not None:
+        start = summary.fold.start
+    else:
+        start = 0 if message_tokens(messages[0]) > threshold // 2 else 1
+    cut = len(shown) - KEEP_RECENT
+    while cut > 0 and messages[shown[cut]].role == "tool":
+        cut -= 1
+    end = shown[cut]
+    fresh = sum(1 for i in shown if start <= i < end)
+    return Fold(start=start, end=end) if fresh >= MIN_FOLD else None
+
+
+def shrinks(messages: Sequence[Message], fold: Fold, summary: Message) -> bool:
+    """Whether showing `summary` in place of the fold takes less room than what it replaces."""
+    shown = view(messages)
+    replaced = sum(
+        message_tokens(messages[i])
+        for i in shown
+        if fold.start <= i < fold.end or messages[i].role == "summary"
+    )
+    return message_tokens(summary) < replaced

@@ -1,0 +1,104 @@
+"""Ledger: the live record of a run's steps, events, usage and cost.
+
+One ledger for everything a run paid for; the result, the state query and the audit read it.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from executus.audit import AuditRow
+from executus.contracts import TOOL_PREFIX
+from executus.sanitize import clean_line
+from executus.step import MAX_SUMMARY, StepRecord, StepStatus
+from executus.usage import Usage
+
+MAX_EVENTS = 500
+"""Events kept; the rest is counted. Loops that nudge for ever are stopped long before."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Steps in order of dispatch, events in order, sums. Times are given, never read."""
+
+    steps: list[StepRecord] = field(default_factory=list[StepRecord])
+    """All of them."""
+    events: list[AuditRow] = field(default_factory=list[AuditRow])
+    """Compaction, failover, nudge, steer, limit, cancel."""
+    events_total: int = 0
+    """All events, those not kept included."""
+    attempts: dict[str, int] = field(default_factory=dict[str, int])
+    """Step id -> the Temporal attempt that brought its outcome; 0 when none did."""
+    messages: dict[str, int] = field(default_factory=dict[str, int])
+    """Step id -> index of the transcript message it brought."""
+    usage: Usage = field(default_factory=Usage)
+    """Sum over all steps."""
+    cost_micro_usd: int | None = 0
+    """Sum; None from the first call on whose price is not known."""
+    tool_calls: int = 0
+    """Tool calls dispatched so far."""
+    _index: dict[str, int] = field(default_factory=dict[str, int])
+
+    def begin(self, step_id: str, kind: str, iteration: int, summary: str, now: datetime) -> None:
+        """A step is dispatched."""
+        self._index[step_id] = len(self.steps)
+        self.attempts[step_id] = 0
+        self.tool_calls += kind.startswith(TOOL_PREFIX)
+        self.steps.append(
+            StepRecord(
+                id=step_id,
+                kind=kind,
+                iteration=iteration,
+                summary=clean_line(summary, MAX_SUMMARY),
+                started_at=now,
+            )
+        )
+
+    def finish(
+        self,
+        step_id: str,
+        status: StepStatus,
+        now: datetime,
+        *,
+        summary: str = "",
+        usage: Usage | None = None,
+        cost_micro_usd: int | None = None,
+        model: str = "",
+        attempt: int = 0,
+    ) -> None:
+        """A step has an outcome."""
+        index = self._index[step_id]
+        step = self.steps[index]
+        text = clean_line(summary, MAX_SUMMARY) if summary else step.summary
+        self.steps[index] = step.model_copy(
+            update={
+                "status": status,
+                "ended_at": now,
+                "summary": text,
+                "usage": usage,
+                "cost_micro_usd": cost_micro_usd,
+                "model": model,
+            }
+        )
+        self.attempts[step_id] = attempt
+        if usage is not None:
+            self.usage += usage
+            known = self.cost_micro_usd is not None and cost_micro_usd is not None
+            self.cost_micro_usd = (
+                (self.cost_micro_usd or 0) + (cost_micro_usd or 0) if known else None
+            )
+
+    def event(self, name: str, summary: str, now: datetime, **content: str | float | None) -> None:
+        """Something happened that is no step."""
+        self.events_total += 1
+        if len(self.events) < MAX_EVENTS:
+            self.events.append(
+                AuditRow(
+                    key=f"e{self.events_total}",
+                    kind="event",
+                    name=name,
+                    status="",
+                    at=now,
+                    summary=clean_line(summary, MAX_SUMMARY),
+                    content=dict(content),
+                )
+            )

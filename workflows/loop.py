@@ -1,0 +1,361 @@
+"""The agent loop: pure async Python over a small protocol.
+
+The workflow implements `Engine` with activities; tests implement it with fakes and run thousands of
+scripted sequences a minute. The loop owns what is said (transcript), what is counted (ledger) and
+when to stop; the engine owns how a step is carried out.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from executus.contracts import ModelStepOutput
+from executus.errors import RunError
+from executus.estimate import message_tokens, text_tokens
+from executus.message import Fold, Message, TextPart, ToolCallPart, ToolResultPart
+from executus.plan import RunPlan
+from executus.status import Reason, Status
+from executus.transcript import Transcript
+from executus.workflows.answer import best_text, final_answer
+from executus.workflows.compaction import RETRY_GROWTH, plan_fold, shrinks, view_tokens
+from executus.workflows.ending import Ending
+from executus.workflows.guards import Guards
+from executus.workflows.ledger import Ledger
+
+RUN_STATUS = "run_status"
+"""The built-in tool that is answered from live state; the guards do not count it."""
+MAX_REPAIRS = 2
+"""Times an answer that misses the output schema goes back to the model."""
+MIN_OUTPUT_TOKENS = 256
+"""Less room than this for a reply is not worth a call."""
+
+CUT = "[executus] Your reply was cut by the length limit; none of its tool calls ran. Be brief."
+EMPTY = "[executus] Your last reply was empty. Answer, or call a tool."
+INVALID = "[executus] The answer does not match the required JSON schema: {why}. Answer again."
+NOT_RUN = "not run: the run has reached its limit of {limit} iterations"
+TOO_MANY = "not run: more than {limit} tool calls in one turn; ask for fewer at a time"
+CLOSING = (
+    "[executus] The limit of {limit} iterations is reached; no more tools will run. Give your best "
+    "final answer now from what you have, and say what is missing."
+)
+
+
+class Engine(Protocol):
+    """How steps are carried out."""
+
+    def now(self) -> datetime:
+        """Current time (UTC), deterministic."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Raise CancelledError when the run must stop.
+
+        A cancel can be swallowed by a step that completes at the same moment (reliability.md F2),
+        so the loop asks at every boundary.
+        """
+        ...
+
+    async def model_step(
+        self, step_id: str, max_output_tokens: int, *, closing: bool
+    ) -> ModelStepOutput:
+        """One model turn over the transcript.
+
+        Raises:
+            RunError: no target answered, or the budget said no.
+        """
+        ...
+
+    async def call_tools(
+        self, iteration: int, calls: Sequence[ToolCallPart]
+    ) -> list[ToolResultPart]:
+        """Run the calls, several at a time; results in call order. Failures are results."""
+        ...
+
+    async def compact(self, step_id: str, fold: Fold) -> Message | None:
+        """A summary of the range, or None when none could be had."""
+        ...
+
+
+class AgentLoop:
+    """One run's loop. Call `run` once."""
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        transcript: Transcript,
+        ledger: Ledger,
+        steer: deque[str],
+        engine: Engine,
+    ) -> None:
+        self.plan = plan
+        self.transcript = transcript
+        self.ledger = ledger
+        self.steer = steer
+        self.engine = engine
+        self.iteration = 0
+        self.guards = Guards(plan.bounds.tool_errors, plan.bounds.same_tool_calls)
+        self._measured: tuple[int, int] | None = None  # (messages, tokens) the provider counted
+        self._compact_from = 0
+        self._folds = 0
+        self._blanks = 0
+        self._repairs = 0
+
+    async def run(self) -> Ending:
+        """Loop until there is an ending. Only a cancel passes through as an exception."""
+        try:
+            while True:
+                ending = await self._iterate()
+                if ending is not None:
+                    return ending
+        except RunError as error:
+            return self._stopped(error.status, error.reason, str(error))
+
+    async def _iterate(self) -> Ending | None:
+        self.engine.checkpoint()
+        if self.iteration >= self.plan.bounds.max_iterations:
+            return await self._close_out()
+        self._deliver_steer()
+        await self._compact_if_needed()
+        reply = await self._model_turn()
+        self.engine.checkpoint()
+        if reply.stop == "refusal":
+            return self._refused(reply)
+        calls = reply.message.tool_calls
+        if reply.stop == "length":
+            return self._cut(reply)
+        if not calls:
+            return self._answered(reply)
+        self._say(reply.message)
+        if self.iteration >= self.plan.bounds.max_iterations:
+            self._answer_unrun(calls, NOT_RUN.format(limit=self.plan.bounds.max_iterations))
+            return await self._close_out()
+        return await self._tool_turn(calls)
+
+    # -- model turns ---------------------------------------------------------------------------
+
+    async def _model_turn(self, *, closing: bool = False) -> ModelStepOutput:
+        room = self._output_room()
+        self.iteration += 0 if closing else 1
+        step_id = f"m{self.iteration}.closing" if closing else f"m{self.iteration}"
+        sent = len(self.transcript)
+        try:
+            reply = await self.engine.model_step(step_id, room, closing=closing)
+        except RunError as error:
+            if closing or error.reason is not Reason.TOO_LARGE or not await self._fold(forced=True):
+                raise
+            reply = await self.engine.model_step(f"{step_id}.retry", room, closing=closing)
+            sent = len(self.transcript)
+        if reply.usage.input_tokens:
+            self._measured = (sent, reply.usage.input_tokens)
+        return reply
+
+    def _output_room(self) -> int:
+        """Tokens the next reply may have, so that even the worst case keeps the run's limits.
+
+        Raises:
+            RunError: there is no room for a useful reply.
+        """
+        bounds, used = self.plan.bounds, self.ledger.usage.total_tokens
+        room = bounds.max_output_tokens
+        if bounds.tokens is None and bounds.micro_usd is None:
+            return room
+        tokens_in = self.input_tokens()
+        if bounds.tokens is not None:
+            room = min(room, bounds.tokens - used - tokens_in)
+            if room < min(MIN_OUTPUT_TOKENS, bounds.max_output_tokens):
+                self.ledger.event("limit", "token limit", self.engine.now(), used=used)
+                raise RunError(
+                    Status.BUDGET_EXCEEDED,
+                    Reason.TOKEN_LIMIT,
+                    f"token limit: {used} of {bounds.tokens} tokens used, "
+                    f"the next call would send about {tokens_in}",
+                )
+        return room if bounds.micro_usd is None else self._money_room(room, tokens_in)
+
+    def _money_room(self, room: int, tokens_in: int) -> int:
+        limit, spent = self.plan.bounds.micro_usd or 0, self.ledger.cost_micro_usd
+        prices = [target.price for target in self.plan.targets]
+        if spent is None or any(price is None for price in prices):
+            names = ", ".join(t.spec for t in self.plan.targets if t.price is None)
+            raise RunError(
+                Status.BUDGET_EXCEEDED,
+                Reason.COST_LIMIT,
+                f"cost limit: the price of {names or 'an earlier call'} is not known; "
+                "give the host a price for it or remove limits.micro_usd",
+            )
+        for price in prices:
+            if price is None or price.output == 0:
+                continue
+            left = (limit - spent) * 1_000_000 - tokens_in * price.input
+            room = min(room, left // price.output)
+        worst = max((price.input for price in prices if price), default=0)
+        short = room < min(MIN_OUTPUT_TOKENS, self.plan.bounds.max_output_tokens)
+        if short or spent * 1_000_000 + tokens_in * worst > limit * 1_000_000:
+            self.ledger.event("limit", "cost limit", self.engine.now(), spent=spent)
+            raise RunError(
+                Status.BUDGET_EXCEEDED,
+                Reason.COST_LIMIT,
+                f"cost limit: {spent} of {limit} micro-USD spent, "
+                f"the next call would send about {tokens_in} tokens",
+            )
+        return room
+
+    def input_tokens(self) -> int:
+        """Tokens the next call would send: as the provider last counted, plus what is new."""
+        if self._measured is not None:
+            count, tokens = self._measured
+            return tokens + sum(message_tokens(m) for m in self.transcript.messages[count:])
+        fixed = text_tokens(self.plan.system_prompt) + sum(
+            text_tokens(tool.description) + text_tokens(str(tool.parameters))
+            for tool in self.plan.tools
+        )
+        return fixed + view_tokens(self.transcript.messages)
+
+    # -- what a reply leads to -----------------------------------------------------------------
+
+    def _answered(self, reply: ModelStepOutput) -> Ending | None:
+        text = reply.message.text
+        output = final_answer(text, self.transcript.messages)
+        if not output.strip():
+            return self._blank(EMPTY, "the model returned an empty reply twice")
+        self._say(reply.message)
+        self._blanks = 0
+        if reply.invalid is not None:
+            return self._invalid(reply.invalid)
+        if self.steer and self.iteration < self.plan.bounds.max_iterations:
+            return None  # somebody spoke while the model answered: let it hear them
+        return Ending(Status.OK, Reason.ANSWER, output, reply.structured)
+
+    def _invalid(self, why: str) -> Ending | None:
+        self._repairs += 1
+        if self._repairs > MAX_REPAIRS or self.iteration >= self.plan.bounds.max_iterations:
+            message = f"the answer does not match the output schema: {why}"
+            return self._stopped(Status.ERROR, Reason.INVALID_OUTPUT, message)
+        self.nudge(INVALID.format(why=why))
+        return None
+
+    def _cut(self, reply: ModelStepOutput) -> Ending | None:
+        """A reply cut by length: a cut text is no answer, and no call of it may run."""
+        text = reply.message.text
+        self._say(Message(role="assistant", parts=(TextPart(text=text or "[cut]"),)))
+        if not reply.message.tool_calls and text:
+            message = "the answer was cut by the limit of output tokens"
+            return Ending(Status.ERROR, Reason.MODEL_INCOMPLETE, text, error=message)
+        return self._blank(CUT, "the model's tool calls were cut by the limit of output tokens")
+
+    def _blank(self, nudge: str, why: str) -> Ending | None:
+        self._blanks += 1
+        if self._blanks > 1 or self.iteration >= self.plan.bounds.max_iterations:
+            return self._stopped(Status.ERROR, Reason.MODEL_INCOMPLETE, why)
+        self.nudge(nudge)
+        return None
+
+    def _refused(self, reply: ModelStepOutput) -> Ending:
+        text = reply.message.text
+        self._say(Message(role="assistant", parts=(TextPart(text=text or "[refused]"),)))
+        detail = f": {text[:200]}" if text else ""
+        return Ending(
+            Status.ERROR,
+            Reason.MODEL_REFUSED,
+            text or best_text(self.transcript.messages[:-1]),
+            error=f"the model refused{detail}",
+        )
+
+    # -- tools ---------------------------------------------------------------------------------
+
+    async def _tool_turn(self, calls: Sequence[ToolCallPart]) -> Ending | None:
+        limit = self.plan.bounds.tool_calls
+        kept, extra = calls[:limit], calls[limit:]
+        results = await self.engine.call_tools(self.iteration, kept)
+        for result in results:
+            self._say(Message(role="tool", parts=(result,)))
+        self._answer_unrun(extra, TOO_MANY.format(limit=limit))
+        pairs = [(c, r) for c, r in zip(kept, results, strict=True) if c.name != RUN_STATUS]
+        verdict = self.guards.after_step([c for c, _ in pairs], [r for _, r in pairs])
+        if verdict.stop is not None:
+            self.ledger.event("guard", verdict.why, self.engine.now(), reason=verdict.stop.value)
+            return self._stopped(Status.ERROR, verdict.stop, verdict.why)
+        if verdict.nudge is not None:
+            self.nudge(verdict.nudge)
+        return None
+
+    def _answer_unrun(self, calls: Sequence[ToolCallPart], text: str) -> None:
+        """Every call is answered exactly once, also those that do not run."""
+        for call in calls:
+            part = ToolResultPart(call_id=call.id, name=call.name, text=text, outcome="error")
+            self._say(Message(role="tool", parts=(part,)))
+
+    async def _close_out(self) -> Ending:
+        """The tool-less closing answer; whatever comes of it, the reason is max_iterations."""
+        limit = self.plan.bounds.max_iterations
+        message = f"stopped after {limit} iterations without an answer"
+        self.nudge(CLOSING.format(limit=limit))
+        try:
+            reply = await self._model_turn(closing=True)
+        except RunError as error:
+            message = f"{message}; the closing answer failed: {error}"
+            return self._stopped(Status.ERROR, Reason.MAX_ITERATIONS, message)
+        text = final_answer(reply.message.text, self.transcript.messages)
+        if reply.message.text:
+            self._say(Message(role="assistant", parts=(TextPart(text=reply.message.text),)))
+        return Ending(Status.ERROR, Reason.MAX_ITERATIONS, text, reply.structured, message)
+
+    # -- compaction ----------------------------------------------------------------------------
+
+    async def _compact_if_needed(self) -> None:
+        ratio = self.plan.bounds.compaction_ratio
+        if not ratio or not self.plan.targets:
+            return
+        window = min(target.context_window for target in self.plan.targets)
+        tokens = self.input_tokens()
+        if tokens > int(window * ratio) and tokens >= self._compact_from:
+            await self._fold(forced=False)
+
+    async def _fold(self, *, forced: bool) -> bool:
+        """Fold old messages into a summary. On any failure the originals are sent."""
+        if not self.plan.bounds.compaction_ratio:
+            return False
+        before = self.input_tokens()
+        window = min(target.context_window for target in self.plan.targets)
+        threshold = int(window * self.plan.bounds.compaction_ratio)
+        fold = plan_fold(self.transcript.messages, before if forced else threshold)
+        if fold is None:
+            return False
+        self._folds += 1
+        summary = await self.engine.compact(f"c{self._folds}", fold)
+        self.engine.checkpoint()
+        if summary is None or not shrinks(self.transcript.messages, fold, summary):
+            self._compact_from = int(before * RETRY_GROWTH)
+            self.ledger.event(
+                "compaction_failed",
+                "no summary" if summary is None else "the summary would not shrink it",
+                self.engine.now(),
+                tokens=before,
+            )
+            return False
+        self._say(summary)
+        self._measured = None
+        after = self.input_tokens()
+        text = f"messages {fold.start}-{fold.end - 1}: about {before} -> {after} tokens"
+        self.ledger.event("compaction_fired", text, self.engine.now(), before=before, after=after)
+        return True
+
+    # -- small things --------------------------------------------------------------------------
+
+    def nudge(self, text: str) -> None:
+        """Append a message of ours: appended, never edited in, so the prompt cache stays warm."""
+        self.ledger.event("nudge", text, self.engine.now())
+        self._say(Message.user(text))
+
+    def _deliver_steer(self) -> None:
+        while self.steer:
+            text = self.steer.popleft()
+            self.ledger.event("steer", text, self.engine.now())
+            self._say(Message.user(text))
+
+    def _say(self, message: Message) -> None:
+        self.transcript.append(message)
+
+    def _stopped(self, status: Status, reason: Reason, error: str) -> Ending:
+        return Ending(status, reason, best_text(self.transcript.messages), error=error)
