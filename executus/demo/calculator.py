@@ -13,7 +13,7 @@ MAX_TEXT = 4_000
 MAX_DEPTH = 100
 """Levels of an expression's tree; a chain of n additions has n levels."""
 MAX_EXPONENT = 1_000
-DIGITS = 400
+DIGITS = 100
 """Significant digits of every step."""
 SHOWN_DIGITS = 20
 """Significant digits shown of a result that had to be rounded."""
@@ -129,7 +129,7 @@ def _round(value: Decimal, digits: Decimal = Decimal(0)) -> Decimal:
 
 MANY = 2_000
 FUNCTIONS: dict[str, tuple[Callable[..., Decimal], int, int]] = {
-    "abs": (lambda value: abs(value), 1, 1),
+    "abs": (Decimal.copy_abs, 1, 1),
     "average": (_average, 1, MANY),
     "max": (lambda *values: max(values), 1, MANY),
     "min": (lambda *values: min(values), 1, MANY),
