@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-FOLDER ?= docs
+QUESTION ?= What did the Lighthouse project cost in total, and how much of its budget is left?
 COVERAGE_FLOOR := 90
 
 .PHONY: help
@@ -27,8 +27,8 @@ $(READY): pyproject.toml uv.lock
 	@touch $@
 
 .PHONY: demo
-demo: $(READY) ## An agent answers a question about the files in FOLDER (default docs)
-	@$(BIN)/executus run --folder $(FOLDER)
+demo: $(READY) ## An agent answers QUESTION about the files in FOLDER (a sample comes along)
+	@$(BIN)/executus run $(if $(FOLDER),--folder "$(FOLDER)") "$(QUESTION)"
 
 .PHONY: test
 test: $(READY) ## All tests, real servers included; at least 90 % of branches covered

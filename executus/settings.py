@@ -35,8 +35,8 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     """SQLAlchemy URL of audit and budget; None = an SQLite file in `data_dir`. May hold a password,
     so it is never printed."""
-    folder: Path = Path()
-    """What the demo's tools may read."""
+    demo_folder: Path | None = None
+    """What the demo's tools may read; None = a small sample that comes with the package."""
     ui_port: int = Field(default=8233, ge=0, le=65_535)
     """Port of the embedded server's UI; another free one when it is taken; 0 = any."""
     ui_url: str | None = Field(default=None, pattern=r"^https?://")

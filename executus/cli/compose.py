@@ -1,0 +1,83 @@
+"""What a command line's own worker consists of: the demo's agent and tools, models, records."""
+
+import importlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from executus.agent import RunnableAgent
+from executus.demo.agent import folder_agent
+from executus.demo.offline import OfflineProvider
+from executus.demo.tools import folder_tools
+from executus.errors import ConfigError
+from executus.models.registry import Models
+from executus.plugin import ExecutusPlugin
+from executus.ports import Ports
+from executus.settings import Settings
+
+OFFLINE = "offline/demo"
+"""Spec of the model that answers without a key: a script, not a model."""
+OFFLINE_NOTE = (
+    "model  offline: a script plays the model, the tools are real; set ANTHROPIC_API_KEY or "
+    "OPENAI_API_KEY for a real one"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composition:
+    """A plugin, and what to tell people about it."""
+
+    plugin: ExecutusPlugin
+    """Ready to register on a client."""
+    notes: tuple[str, ...] = ()
+    """Lines for people: what stands in for something real."""
+
+
+def compose(
+    settings: Settings,
+    *,
+    folder: Path | None = None,
+    agents: Sequence[RunnableAgent] = (),
+    ports: Ports | None = None,
+) -> Composition:
+    """The command line's own host.
+
+    Models are those whose keys stand in the environment. Without any, the tier `fast` is the
+    offline script, and `notes` say so.
+    """
+    environ = dict(os.environ)
+    offline = "fast" not in Models.from_environment(environ).tiers
+    if offline:
+        environ["EXECUTUS_TIER_FAST"] = OFFLINE
+    models = Models.from_environment(environ, providers=[OfflineProvider()])
+    plugin = ExecutusPlugin(
+        agents=[folder_agent(), *agents],
+        tools=folder_tools(folder or settings.demo_folder),
+        models=models,
+        ports=ports,
+    )
+    return Composition(plugin=plugin, notes=(OFFLINE_NOTE,) if offline else ())
+
+
+def load_plugin(reference: str) -> ExecutusPlugin:
+    """A host's own plugin, from `module:attribute`: a plugin, or a function that makes one.
+
+    Raises:
+        ConfigError: It cannot be imported, or is something else; names what it is.
+    """
+    name, _, attribute = reference.partition(":")
+    if not name or not attribute:
+        msg = f"--app `{reference}`: write `module:attribute`, such as `my_app.host:plugin`"
+        raise ConfigError(msg)
+    try:
+        found: object = getattr(importlib.import_module(name), attribute)
+    except (ImportError, AttributeError) as error:
+        msg = f"--app `{reference}`: {error}; is it installed, or PYTHONPATH set?"
+        raise ConfigError(msg) from None
+    plugin: object = found() if callable(found) else found
+    if not isinstance(plugin, ExecutusPlugin):
+        kind = type(plugin).__name__
+        msg = f"--app `{reference}` is a {kind}; it must be an ExecutusPlugin or make one"
+        raise ConfigError(msg)
+    return plugin

@@ -1,0 +1,102 @@
+"""Follow one run to its end, and pass Ctrl-C on to it."""
+
+import asyncio
+import contextlib
+import signal
+from enum import Enum
+
+from temporalio.client import WorkflowQueryFailedError, WorkflowQueryRejectedError
+from temporalio.service import RPCError
+
+from executus.cli.live import View
+from executus.errors import ExecutusError
+from executus.result import RunResult
+from executus.runs import Runs
+
+POLL_SECONDS = 0.25
+QUERY_SECONDS = 5.0
+SILENCE_SECONDS = 15.0
+"""A run that no worker took in this time has probably no worker at all."""
+
+
+class Interrupt(Enum):
+    """What a person or a supervisor wants of this process."""
+
+    STOP = "stop"
+    """Ctrl-C: stop the run, then us."""
+    LEAVE = "leave"
+    """SIGTERM: end this process; the run goes on."""
+
+
+def interrupts() -> asyncio.Queue[Interrupt]:
+    """Signals of this process, in order of arrival; call it inside the running loop."""
+    queue: asyncio.Queue[Interrupt] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, queue.put_nowait, Interrupt.STOP)
+    loop.add_signal_handler(signal.SIGTERM, queue.put_nowait, Interrupt.LEAVE)
+    return queue
+
+
+class Follower:
+    """Waits for a run's result and shows its steps meanwhile.
+
+    The first Ctrl-C stops the run by its `cancel` signal and goes on waiting: the result of a
+    stopped run is worth having. The second one, and SIGTERM, leave the run alone.
+    """
+
+    def __init__(
+        self, runs: Runs, run_id: str, view: View, signals: asyncio.Queue[Interrupt]
+    ) -> None:
+        self.interrupted = False
+        """Whether Ctrl-C was pressed."""
+        self._runs = runs
+        self._run_id = run_id
+        self._view = view
+        self._signals = signals
+
+    async def wait(self) -> RunResult | None:
+        """The run's result, or None when we were told to leave it."""
+        result = asyncio.create_task(self._runs.result(self._run_id))
+        told = asyncio.create_task(self._told_to_leave())
+        poll = asyncio.create_task(self._poll())
+        try:
+            await asyncio.wait({result, told}, return_when=asyncio.FIRST_COMPLETED)
+            if told.done():
+                told.result()
+                return None
+            return result.result()
+        finally:
+            for task in (result, told, poll):
+                task.cancel()
+            await asyncio.gather(result, told, poll, return_exceptions=True)
+
+    async def _told_to_leave(self) -> None:
+        while await self._signals.get() is Interrupt.STOP:
+            if self.interrupted:
+                return
+            self.interrupted = True
+            self._view.note("stopping the run; Ctrl-C again leaves it going")
+            try:
+                await self._runs.cancel(self._run_id, "Ctrl-C")
+            except (RPCError, ExecutusError) as error:
+                self._view.note(f"cannot stop it: {error}")
+
+    async def _poll(self) -> None:
+        began = asyncio.get_running_loop().time()
+        seen = said = False
+        while True:
+            with contextlib.suppress(
+                TimeoutError,
+                RPCError,
+                ExecutusError,
+                WorkflowQueryFailedError,
+                WorkflowQueryRejectedError,
+            ):
+                async with asyncio.timeout(QUERY_SECONDS):
+                    self._view.show(await self._runs.state(self._run_id))
+                    seen = True
+            silent = asyncio.get_running_loop().time() - began > SILENCE_SECONDS
+            if silent and not seen and not said:
+                said = True
+                self._view.note("no worker has taken the run yet; start one: executus worker")
+            await asyncio.sleep(POLL_SECONDS)

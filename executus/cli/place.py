@@ -1,0 +1,73 @@
+"""Where a command works: the Temporal that the environment names, or this folder's own server."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.envconfig import ClientConfigProfile
+
+from executus.connect import load_profile, ui_base
+from executus.server import EmbeddedServer
+from executus.settings import Settings
+
+POLL_AGE = timedelta(seconds=75)
+"""A worker renews its long poll every 60 s; an older one is the memory of a worker that is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A Temporal server, and how people look at it."""
+
+    profile: ClientConfigProfile
+    """How to connect."""
+    ui: str | None
+    """Address of its UI, when known."""
+    embedded: bool
+    """Whether it is the folder's own server."""
+    ours: bool
+    """Whether this process started it, so that it stops with us."""
+
+    def link(self, client: Client, run_id: str) -> str | None:
+        """Address of a run's page in the Temporal UI."""
+        if self.ui is None:
+            return None
+        return f"{self.ui}/namespaces/{quote(client.namespace)}/workflows/{quote(run_id, safe='')}"
+
+
+@asynccontextmanager
+async def open_place(settings: Settings) -> AsyncGenerator[Place]:
+    """The server that Temporal's own configuration names; without an address, the embedded one."""
+    profile = load_profile()
+    if profile.address:
+        ui = ui_base(profile, settings.ui_url)
+        yield Place(profile=profile, ui=ui, embedded=False, ours=False)
+        return
+    server = EmbeddedServer(
+        settings.data_dir,
+        ui_port=settings.ui_port,
+        namespace=profile.namespace or "default",
+        wait_for_stop=False,  # a person waits for the prompt, not for the server's last second
+    )
+    async with server:
+        yield Place(
+            profile=server.profile, ui=server.ui_url, embedded=True, ours=server.start_seconds > 0
+        )
+
+
+async def has_worker(client: Client, task_queue: str) -> bool:
+    """Whether a worker polls `task_queue` for workflows, as far as the server knows."""
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=task_queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    oldest = datetime.now(UTC) - POLL_AGE
+    return any(poller.last_access_time.ToDatetime(UTC) > oldest for poller in answer.pollers)

@@ -1,0 +1,92 @@
+"""`executus run`: one agent run, watched."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from executus.agent import RunnableAgent
+from executus.cli import log
+from executus.cli.agent_file import explain, is_agent_file, load_agent
+from executus.cli.session import Order, execute
+from executus.demo.agent import folder_agent
+from executus.errors import ConfigError
+from executus.settings import load_settings
+
+LOG_FILE = "run.log"
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option("--agent", metavar="FILE|NAME", help="TOML or JSON file, or a registered name.")
+@click.option("--model", metavar="SPEC", help="Tier or provider/model instead of the agent's.")
+@click.option("--json", "as_json", is_flag=True, help="Print one RunResult as JSON on stdout.")
+@click.option("--id", "run_id", metavar="ID", help="Run id; without PROMPT, follow that run.")
+@click.option("--max-runtime", type=float, metavar="S", help="Seconds the run may take.")
+@click.option(
+    "--folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder that the demo agent's tools may read.",
+)
+@click.option("--caller", default="cli", show_default=True, metavar="ID", help="Who asks.")
+def run(
+    *,
+    prompt: str | None,
+    agent: str | None,
+    model: str | None,
+    as_json: bool,
+    run_id: str | None,
+    max_runtime: float | None,
+    folder: Path | None,
+    caller: str,
+) -> int:
+    """Run an agent on PROMPT and show what it does; the answer goes to stdout.
+
+    Without --agent, the demo agent answers from the files of a folder. With workers on the task
+    queue they do the work; otherwise this process does. Ctrl-C stops the run and shows what it
+    has; a second Ctrl-C leaves it going.
+
+    Exit code: 0 the run's status is ok, 1 any other status, 2 a wrong call, 130 Ctrl-C.
+    """
+    if prompt is None and run_id is None:
+        raise click.UsageError("give a PROMPT, or --id to follow a run")
+    settings = load_settings()
+    order = Order(
+        prompt=prompt,
+        agent=choose_agent(agent, model_tier=model, max_runtime=max_runtime),
+        run_id=run_id,
+        caller=caller,
+        folder=folder,
+        json=as_json,
+    )
+    log.to_file(settings.data_dir / LOG_FILE)
+    return asyncio.run(execute(order, settings))
+
+
+def choose_agent(agent: str | None, **overrides: object) -> RunnableAgent | str:
+    """The agent of `--agent`, with the options that change it.
+
+    Raises:
+        ConfigError: The file or an option is wrong, or a registered agent should be changed.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if agent is not None and not is_agent_file(agent):
+        if given:
+            msg = (
+                f"--agent {agent} is registered on the worker, which owns its settings; "
+                "--model and --max-runtime need an agent file"
+            )
+            raise ConfigError(msg)
+        return agent
+    chosen = load_agent(Path(agent)) if agent is not None else folder_agent()
+    return _changed(chosen, given)
+
+
+def _changed(agent: RunnableAgent, given: dict[str, Any]) -> RunnableAgent:
+    from pydantic import ValidationError  # noqa: PLC0415 - only on the failing path
+
+    try:
+        return RunnableAgent.model_validate(agent.model_dump() | given)
+    except ValidationError as error:
+        raise ConfigError(explain(error, RunnableAgent)) from None

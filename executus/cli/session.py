@@ -1,0 +1,204 @@
+"""One `executus run`: find a server and a worker, start the run, follow it, tell the outcome."""
+
+import sys
+import uuid
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import click
+from rich.console import Console
+from temporalio.client import Client, WorkflowExecutionDescription
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
+
+from executus.agent import RunnableAgent
+from executus.cli import exit as codes
+from executus.cli.compose import Composition, compose
+from executus.cli.follow import Follower, interrupts
+from executus.cli.live import View, open_view, summary_lines
+from executus.cli.place import Place, has_worker, open_place
+from executus.connect import connect
+from executus.errors import ConfigError
+from executus.invocation import Invocation
+from executus.request import RunRequest
+from executus.result import RunResult
+from executus.runs import Runs
+from executus.settings import Settings
+from executus.status import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the command line asks for."""
+
+    prompt: str | None
+    """What to ask; None follows the run `run_id`."""
+    agent: RunnableAgent | str
+    """By value, or registered on the worker."""
+    run_id: str | None
+    """None: a new one."""
+    caller: str
+    """Who asks."""
+    folder: Path | None
+    """What the demo's tools may read; the worker is then ours, because the folder is here."""
+    json: bool
+    """Print the RunResult and nothing else on stdout."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Everything that stands when the run starts."""
+
+    order: Order
+    place: Place
+    client: Client
+    view: View
+    run_id: str
+    task_queue: str
+    here: bool
+    """Whether the run's worker is in this process."""
+
+
+async def execute(order: Order, settings: Settings) -> int:
+    """Carry out one order; the exit code says how the run ended."""
+    console = Console(stderr=True)
+    agents = [order.agent] if isinstance(order.agent, RunnableAgent) else []
+    composition = compose(settings, folder=order.folder, agents=agents)
+    async with AsyncExitStack() as stack:
+        place = await stack.enter_async_context(open_place(settings))
+        client = await connect(
+            place.profile, plugins=[composition.plugin], seconds=settings.connect_seconds
+        )
+        run_id = order.run_id or f"run-{uuid.uuid4()}"
+        known = await _known(client, run_id) if order.run_id else None
+        if order.prompt is None and known is None:
+            msg = f"no run `{run_id}` here; give a PROMPT to start it"
+            raise ConfigError(msg)
+        task_queue, here = await _task_queue(client, settings, order, run_id, known)
+        if here:
+            await stack.enter_async_context(_worker(client, task_queue, settings))
+        view = open_view(console)
+        _say_where(view, place, composition, task_queue=task_queue, here=here, known=known)
+        session = Session(
+            order=order,
+            place=place,
+            client=client,
+            view=view,
+            run_id=run_id,
+            task_queue=task_queue,
+            here=here,
+        )
+        return await _follow(session, console)
+
+
+async def _follow(session: Session, console: Console) -> int:
+    order, run_id = session.order, session.run_id
+    runs = Runs(session.client, task_queue=session.task_queue)
+    signals = interrupts()
+    if order.prompt is not None:
+        invocation = Invocation(prompt=order.prompt, run_id=run_id, caller_id=order.caller)
+        await runs.start(RunRequest(agent=order.agent, invocation=invocation))
+    follower = Follower(runs, run_id, session.view, signals)
+    with session.view as view:
+        result = await follower.wait()
+        if result is not None:
+            view.finish(result)
+    if result is None:
+        _say(console, _left(session))
+        return codes.INTERRUPTED if follower.interrupted else codes.TERMINATED
+    _tell(session, console, result)
+    if follower.interrupted:
+        return codes.INTERRUPTED
+    return codes.OK if result.status is Status.OK else codes.FAILED
+
+
+def _tell(session: Session, console: Console, result: RunResult) -> None:
+    """The answer on stdout, what there is to know about it on stderr."""
+    if result.output and not session.order.json:
+        click.echo(f"\n{result.output}\n")
+        sys.stdout.flush()
+    lines = summary_lines(result, ui=session.place.link(session.client, result.run_id))
+    if session.place.ours:
+        lines.append("     the server stops with this command; `executus server` opens it again")
+    _say(console, lines)
+    if session.order.json:
+        sys.stderr.flush()
+        click.echo(result.model_dump_json())
+
+
+def _say(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _left(session: Session) -> list[str]:
+    """How to find a run that was left alone."""
+    goes_on = "when a worker takes it again" if session.here else "on its worker"
+    lines = [
+        f"left the run {session.run_id}; it goes on {goes_on}",
+        f"follow it  executus run --id {session.run_id}",
+    ]
+    link = session.place.link(session.client, session.run_id)
+    return [*lines, f"ui         {link}"] if link else lines
+
+
+async def _known(client: Client, run_id: str) -> WorkflowExecutionDescription | None:
+    """The run of this id, if there is one."""
+    try:
+        return await client.get_workflow_handle(run_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+
+
+async def _task_queue(
+    client: Client,
+    settings: Settings,
+    order: Order,
+    run_id: str,
+    known: WorkflowExecutionDescription | None,
+) -> tuple[str, bool]:
+    """Where the run goes, and whether its worker is ours.
+
+    A worker of ours has a task queue of its own, named for the run: on the shared one it would take
+    the work of other people's runs, whose tools and folder it does not have.
+    """
+    if known is not None:
+        return known.task_queue, not await has_worker(client, known.task_queue)
+    if order.folder is None and await has_worker(client, settings.task_queue):
+        return settings.task_queue, False
+    return f"{settings.task_queue}.{run_id}", True
+
+
+def _worker(client: Client, task_queue: str, settings: Settings) -> Worker:
+    return Worker(
+        client,
+        task_queue=task_queue,
+        max_concurrent_activities=settings.max_concurrent_activities,
+        graceful_shutdown_timeout=timedelta(milliseconds=1),  # whoever leaves does not wait
+    )
+
+
+def _say_where(
+    view: View,
+    place: Place,
+    composition: Composition,
+    *,
+    task_queue: str,
+    here: bool,
+    known: WorkflowExecutionDescription | None,
+) -> None:
+    address = place.profile.address
+    server = f"temporal  {address}" + ("  (embedded)" if place.embedded else "")
+    worker = "worker    in this process" if here else f"worker    on task queue {task_queue}"
+    view.note(server)
+    view.note(worker)
+    if here:
+        for note in composition.notes:
+            view.note(note)
+    if known is not None:
+        view.note(f"the run {known.id} was started before; showing it")

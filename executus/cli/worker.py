@@ -1,0 +1,89 @@
+"""`executus worker`: serve a task queue until SIGTERM."""
+
+import asyncio
+import logging
+import os
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import click
+from temporalio.worker import Worker
+
+from executus.cli import log
+from executus.cli.compose import compose, load_plugin
+from executus.cli.place import Place, open_place
+from executus.cli.signals import stop_event
+from executus.connect import connect, load_profile
+from executus.errors import ConfigError
+from executus.plugin import ExecutusPlugin
+from executus.settings import Settings, load_settings
+
+logger = logging.getLogger("executus.worker")
+
+
+@click.command()
+@click.option("--task-queue", metavar="NAME", help="Instead of EXECUTUS_TASK_QUEUE.")
+@click.option("--app", metavar="MODULE:ATTR", help="Your own ExecutusPlugin, or what makes one.")
+@click.option("--dev", is_flag=True, help="Without a Temporal address, start the folder's server.")
+def worker(*, task_queue: str | None, app: str | None, dev: bool) -> None:
+    """Run agents from a task queue until SIGTERM or Ctrl-C.
+
+    Then it takes no more work, and running steps get EXECUTUS_GRACEFUL_SHUTDOWN_SECONDS to
+    finish; Temporal gives what was cut off to another worker. Logs are one JSON object a line.
+    Without --app it serves the demo agent and its tools.
+    """
+    settings = load_settings()
+    if task_queue:
+        settings = settings.model_copy(update={"task_queue": task_queue})
+    if not dev and not load_profile().address:
+        raise ConfigError("no Temporal address: set TEMPORAL_ADDRESS, or use `worker --dev`")
+    log.to_stderr()
+    asyncio.run(serve(settings, app))
+
+
+async def serve(settings: Settings, app: str | None) -> None:
+    """Serve until a signal comes or the worker fails."""
+    plugin = _plugin(settings, app)
+    async with AsyncExitStack() as stack:
+        place = await stack.enter_async_context(open_place(settings))
+        client = await connect(place.profile, plugins=[plugin], seconds=settings.connect_seconds)
+        serving = Worker(
+            client,
+            task_queue=settings.task_queue,
+            max_cached_workflows=settings.max_cached_workflows,
+            max_concurrent_activities=settings.max_concurrent_activities,
+            graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
+        )
+        await _until_told(serving, settings, place)
+
+
+async def _until_told(serving: Worker, settings: Settings, place: Place) -> None:
+    told = asyncio.create_task(stop_event().wait())
+    running = asyncio.create_task(serving.run())
+    _log("serving", place=place, settings=settings)
+    await asyncio.wait({told, running}, return_when=asyncio.FIRST_COMPLETED)
+    if told.done():
+        _log("draining", place=place, settings=settings)
+        await serving.shutdown()
+    told.cancel()
+    await running
+    _log("stopped", place=place, settings=settings)
+
+
+def _plugin(settings: Settings, app: str | None) -> ExecutusPlugin:
+    if app is not None:
+        return load_plugin(app)
+    composition = compose(settings)
+    for note in composition.notes:
+        logger.warning(note)
+    return composition.plugin
+
+
+def _log(what: str, *, place: Place, settings: Settings) -> None:
+    context = {
+        "pid": os.getpid(),
+        "address": place.profile.address,
+        "namespace": place.profile.namespace or "default",
+        "task_queue": settings.task_queue,
+    }
+    logger.info(what, extra={"executus": context | ({"ui": place.ui} if place.ui else {})})

@@ -1,0 +1,36 @@
+"""A worker of your own, to copy: what executus needs from a host stands here and nowhere else.
+
+Start Temporal (`temporal server start-dev`, or a cluster: TEMPORAL_ADDRESS), then
+`python worker.py`. Runs are started by any Temporal client, see README.md.
+"""
+
+import asyncio
+
+from temporalio.worker import Worker
+
+from executus import RunnableAgent
+from executus.cli.signals import stop_event
+from executus.connect import connect, load_profile
+from executus.plugin import ExecutusPlugin
+from executus.settings import load_settings
+from executus.tools import tool
+
+
+@tool(effect="pure")
+def word_count(text: str) -> int:
+    """Count the words of a text."""
+    return len(text.split())
+
+
+async def main() -> None:
+    """Serve until SIGTERM or Ctrl-C, then let running steps finish."""
+    settings = load_settings()
+    editor = RunnableAgent(name="editor", tools=("word_count",), model_tier="fast")
+    plugin = ExecutusPlugin(agents=[editor], tools=[word_count])
+    client = await connect(load_profile(), plugins=[plugin])
+    async with Worker(client, task_queue=settings.task_queue):
+        await stop_event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
