@@ -2,24 +2,24 @@
 
 import importlib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from executus.agent import RunnableAgent
 from executus.demo.agent import folder_agent
 from executus.demo.offline import OfflineProvider
 from executus.demo.tools import folder_tools
 from executus.errors import ConfigError
 from executus.models.registry import Models
+from executus.plan import Price
 from executus.plugin import ExecutusPlugin
 from executus.ports import Ports
 from executus.settings import Settings
 
 OFFLINE = "offline/demo"
 """Spec of the model that answers without a key: a script, not a model."""
+FREE = Price(input=0, output=0, version="offline")
 OFFLINE_NOTE = (
-    "model  offline: a script plays the model, the tools are real; set ANTHROPIC_API_KEY or "
+    "offline: a script plays the model, the tools are real; set ANTHROPIC_API_KEY or "
     "OPENAI_API_KEY for a real one"
 )
 
@@ -38,7 +38,6 @@ def compose(
     settings: Settings,
     *,
     folder: Path | None = None,
-    agents: Sequence[RunnableAgent] = (),
     ports: Ports | None = None,
 ) -> Composition:
     """The command line's own host.
@@ -50,9 +49,9 @@ def compose(
     offline = "fast" not in Models.from_environment(environ).tiers
     if offline:
         environ["EXECUTUS_TIER_FAST"] = OFFLINE
-    models = Models.from_environment(environ, providers=[OfflineProvider()])
+    models = Models.from_environment(environ, providers=[OfflineProvider()], prices={OFFLINE: FREE})
     plugin = ExecutusPlugin(
-        agents=[folder_agent(), *agents],
+        agents=[folder_agent()],
         tools=folder_tools(folder or settings.demo_folder),
         models=models,
         ports=ports,

@@ -23,6 +23,7 @@ STYLES = {"running": "cyan", "complete": "green", "error": "red", "unknown": "ye
 RESERVED_LINES = 8
 """Lines of a terminal that the table leaves to what stands around it."""
 MICRO = 1_000_000
+MINUTE = 60
 
 
 class View(Protocol):
@@ -116,7 +117,7 @@ class TableView:
 
     def note(self, text: str) -> None:
         """Print it above the table."""
-        self._console.print(Text(text, style="dim"))
+        self._console.print(Text(text, style="dim"), soft_wrap=True)
 
     def show(self, state: LiveState) -> None:
         """Keep the newest state; the next redraw shows it."""
@@ -143,20 +144,21 @@ def open_view(console: Console) -> View:
 
 def steps_table(steps: Iterable[StepRecord]) -> Table:
     """Steps as rows: id, kind, summary, seconds, status."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, wrap in (("id", False), ("kind", False), ("summary", True)):
-        table.add_column(name, no_wrap=not wrap, overflow="ellipsis")
-    table.add_column("seconds", justify="right", no_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
+    for name in ("id", "kind"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("summary", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("took", justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for step in steps:
         status = Text(step.status, style=STYLES[step.status])
-        table.add_row(step.id, step.kind, Text(step.summary), f"{seconds(step):.1f} s", status)
+        table.add_row(step.id, step.kind, Text(step.summary), took(step), status)
     return table
 
 
 def step_line(step: StepRecord) -> str:
     """The same as one plain line."""
-    return f"{step.id:<8} {step.kind:<18} {seconds(step):6.1f} s  {step.status:<8}  {step.summary}"
+    return f"{step.id:<8} {step.kind:<18} {took(step):>8}  {step.status:<8}  {step.summary}"
 
 
 def head_line(state: LiveState) -> str:
@@ -172,19 +174,21 @@ def head_line(state: LiveState) -> str:
 
 def summary_lines(result: RunResult, *, ui: str | None) -> list[str]:
     """What stands below the answer: outcome, spend, warnings, and where to look."""
-    took = (result.ended_at - result.started_at).total_seconds()
-    head = [f"{result.status} ({result.reason})", f"{result.steps_total} steps", f"{took:.1f} s"]
-    lines = ["  ".join(head), "  ".join(part for part in spend(result) if part)]
-    lines += [f"error  {result.error}"] if result.error else []
-    lines += [f"warning  {warning}" for warning in result.warnings]
-    lines += [f"run  {result.run_id}"]
-    lines += [f"ui   {ui}"] if ui else []
+    time = duration((result.ended_at - result.started_at).total_seconds())
+    spent = f"{usage_text(result.usage)}, {money(result.cost_micro_usd)}"
+    lines = [
+        labelled("status", f"{result.status} ({result.reason}), {result.steps_total} steps, {time}")
+    ]
+    lines += [labelled("error", result.error)] if result.error else []
+    lines += [labelled("warning", warning) for warning in result.warnings]
+    lines += [labelled("spent", spent), labelled("run", result.run_id)]
+    lines += [labelled("ui", ui)] if ui else []
     return lines
 
 
-def spend(result: RunResult) -> tuple[str, str]:
-    """Tokens and money, as far as they are known."""
-    return usage_text(result.usage), money(result.cost_micro_usd)
+def labelled(label: str, text: str) -> str:
+    """A line of what stands around the steps."""
+    return f"{label:<9} {text}"
 
 
 def usage_text(usage: Usage) -> str:
@@ -198,9 +202,18 @@ def usage_text(usage: Usage) -> str:
 
 def money(micro_usd: int | None) -> str:
     """A cost in dollars; says so when it is not known."""
-    return "cost not known" if micro_usd is None else f"${micro_usd / MICRO:.4f}"
+    return "price not known" if micro_usd is None else f"${micro_usd / MICRO:.4f}"
 
 
-def seconds(step: StepRecord) -> float:
+def took(step: StepRecord) -> str:
     """How long a step took, or has taken so far."""
-    return max(0.0, ((step.ended_at or datetime.now(UTC)) - step.started_at).total_seconds())
+    return duration(((step.ended_at or datetime.now(UTC)) - step.started_at).total_seconds())
+
+
+def duration(seconds: float) -> str:
+    """A duration with the unit that fits."""
+    if seconds < 1:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    return (
+        f"{seconds:.1f} s" if seconds < MINUTE else f"{seconds // 60:.0f} m {seconds % 60:02.0f} s"
+    )

@@ -18,7 +18,7 @@ from executus.agent import RunnableAgent
 from executus.cli import exit as codes
 from executus.cli.compose import Composition, compose
 from executus.cli.follow import Follower, interrupts
-from executus.cli.live import View, open_view, summary_lines
+from executus.cli.live import View, labelled, open_view, summary_lines
 from executus.cli.place import Place, has_worker, open_place
 from executus.connect import connect
 from executus.errors import ConfigError
@@ -65,8 +65,7 @@ class Session:
 async def execute(order: Order, settings: Settings) -> int:
     """Carry out one order; the exit code says how the run ended."""
     console = Console(stderr=True)
-    agents = [order.agent] if isinstance(order.agent, RunnableAgent) else []
-    composition = compose(settings, folder=order.folder, agents=agents)
+    composition = compose(settings, folder=order.folder)
     async with AsyncExitStack() as stack:
         place = await stack.enter_async_context(open_place(settings))
         client = await connect(
@@ -122,7 +121,7 @@ def _tell(session: Session, console: Console, result: RunResult) -> None:
         sys.stdout.flush()
     lines = summary_lines(result, ui=session.place.link(session.client, result.run_id))
     if session.place.ours:
-        lines.append("     the server stops with this command; `executus server` opens it again")
+        lines.append(labelled("", "the server stops now; `executus server` opens it again"))
     _say(console, lines)
     if session.order.json:
         sys.stderr.flush()
@@ -139,10 +138,10 @@ def _left(session: Session) -> list[str]:
     goes_on = "when a worker takes it again" if session.here else "on its worker"
     lines = [
         f"left the run {session.run_id}; it goes on {goes_on}",
-        f"follow it  executus run --id {session.run_id}",
+        labelled("follow it", f"executus run --id {session.run_id}"),
     ]
     link = session.place.link(session.client, session.run_id)
-    return [*lines, f"ui         {link}"] if link else lines
+    return [*lines, labelled("ui", link)] if link else lines
 
 
 async def _known(client: Client, run_id: str) -> WorkflowExecutionDescription | None:
@@ -193,12 +192,10 @@ def _say_where(
     known: WorkflowExecutionDescription | None,
 ) -> None:
     address = place.profile.address
-    server = f"temporal  {address}" + ("  (embedded)" if place.embedded else "")
-    worker = "worker    in this process" if here else f"worker    on task queue {task_queue}"
-    view.note(server)
-    view.note(worker)
+    view.note(labelled("temporal", f"{address}{' (embedded)' if place.embedded else ''}"))
+    view.note(labelled("worker", "in this process" if here else f"on task queue {task_queue}"))
     if here:
         for note in composition.notes:
-            view.note(note)
+            view.note(labelled("model", note))
     if known is not None:
         view.note(f"the run {known.id} was started before; showing it")
