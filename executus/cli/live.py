@@ -175,15 +175,19 @@ def head_line(state: LiveState) -> str:
 def summary_lines(result: RunResult, *, ui: str | None) -> list[str]:
     """What stands below the answer: outcome, spend, warnings, and where to look."""
     time = duration((result.ended_at - result.started_at).total_seconds())
+    count = plural(result.steps_total, "step")
     spent = f"{usage_text(result.usage)}, {money(result.cost_micro_usd)}"
-    lines = [
-        labelled("status", f"{result.status} ({result.reason}), {result.steps_total} steps, {time}")
-    ]
+    lines = [labelled("status", f"{result.status} ({result.reason}), {count}, {time}")]
     lines += [labelled("error", result.error)] if result.error else []
     lines += [labelled("warning", warning) for warning in result.warnings]
     lines += [labelled("spent", spent), labelled("run", result.run_id)]
     lines += [labelled("ui", ui)] if ui else []
     return lines
+
+
+def plural(number: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def labelled(label: str, text: str) -> str:
@@ -195,7 +199,7 @@ def usage_text(usage: Usage) -> str:
     """Token counts for people."""
     cached = f" ({usage.cache_read_tokens:,} cached)" if usage.cache_read_tokens else ""
     return (
-        f"{usage.model_calls} model calls, {usage.input_tokens:,} tokens in{cached}, "
+        f"{plural(usage.model_calls, 'model call')}, {usage.input_tokens:,} tokens in{cached}, "
         f"{usage.output_tokens:,} out"
     )
 

@@ -1,0 +1,154 @@
+"""`executus run` as people and scripts use it: a process, its streams, its exit code."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from executus.cli.run import choose_agent
+from executus.errors import ConfigError
+from executus.result import RunResult
+from executus.status import Reason, Status
+from tests.cli.silent_model import SilentModel
+
+QUESTION = "What did the Lighthouse project cost in total?"
+
+
+def test_json_is_one_result_and_nothing_else_on_stdout(executus) -> None:
+    code, out, err = executus("run", "--json", "--id", "mine", "--caller", "me", QUESTION)
+    result = RunResult.model_validate_json(out)
+    assert (code, result.status, result.run_id) == (0, Status.OK, "mine")
+    assert out.count("\n") == 1
+    assert "39,630" in result.output
+    assert "model     offline: a script plays the model" in err
+
+
+def test_the_answer_is_on_stdout_and_the_steps_and_links_on_stderr(executus) -> None:
+    code, out, err = executus("run", QUESTION)
+    assert code == 0
+    assert "39,630" in out
+    assert "tool.read_file" not in out
+    assert "tool.read_file" in err
+    lines = err.splitlines()
+    assert [line.split()[0] for line in lines[-5:]] == ["status", "spent", "run", "ui", "the"]
+    assert "/namespaces/default/workflows/run-" in lines[-2]
+    assert "\x1b" not in err
+
+
+def test_two_runs_in_one_folder_at_the_same_time_both_answer(start) -> None:
+    both = [start(["run", "--json", QUESTION]) for _ in range(2)]
+    outcomes = [(process.communicate(timeout=90), process.returncode) for process in both]
+    assert [code for _, code in outcomes] == [0, 0]
+    results = [RunResult.model_validate_json(out) for (out, _), _ in outcomes]
+    assert results[0].run_id != results[1].run_id
+
+
+def test_a_run_that_is_not_ok_is_exit_code_1_with_its_result(executus) -> None:
+    with SilentModel() as model:
+        arguments = ("run", "--json", "--max-runtime", "1.5", QUESTION)
+        code, out, err = executus(*arguments, **model.variables)
+    result = RunResult.model_validate_json(out)
+    assert (code, result.status, result.reason) == (1, Status.TIMEOUT, Reason.DEADLINE)
+    assert "status    timeout (deadline)" in err
+
+
+def test_an_agent_that_nobody_registered_is_a_typed_error(executus) -> None:
+    code, out, _ = executus("run", "--json", "--agent", "nobody", "hello")
+    result = RunResult.model_validate_json(out)
+    assert (code, result.reason) == (1, Reason.UNKNOWN_AGENT)
+
+
+def test_an_agent_file_and_a_folder_say_what_runs_on_what(executus, tmp_path: Path) -> None:
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "note.txt").write_text("The Heron project cost 12 euros.\n")
+    (tmp_path / "a.toml").write_text(
+        'name = "reader"\ntools = ["list_files", "search_files", "read_file", "calculate"]\n'
+    )
+    arguments = ("run", "--json", "--agent", "a.toml", "--folder", "papers", "What did Heron cost?")
+    code, out, _ = executus(*arguments)
+    result = RunResult.model_validate_json(out)
+    assert code == 0
+    assert any("note.txt" in step.summary for step in result.steps)
+
+
+def test_ctrl_c_stops_the_run_and_shows_what_it_has(start) -> None:
+    with SilentModel() as model:
+        process = start(["run", "--json", QUESTION], **model.variables)
+        assert model.called.wait(60)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    result = RunResult.model_validate_json(out)
+    assert process.returncode == 130
+    assert (result.status, result.reason) == (Status.CANCELLED, Reason.CANCEL_SIGNAL)
+    assert "stopping the run; Ctrl-C again leaves it going" in err
+
+
+def test_a_run_that_was_left_is_found_again_by_its_id(start, executus) -> None:
+    with SilentModel() as model:
+        arguments = ["run", "--json", "--id", "left", "--max-runtime", "4", QUESTION]
+        process = start(arguments, **model.variables)
+        assert model.called.wait(60)
+        process.terminate()
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (143, "")
+        assert "executus run --id left" in err
+        code, out, err = executus("run", "--json", "--id", "left", **model.variables)
+    result = RunResult.model_validate_json(out)
+    assert (code, result.run_id, result.reason) == (1, "left", Reason.DEADLINE)
+    assert "the run left was started before" in err
+
+
+def test_a_killed_command_loses_nothing(start, executus) -> None:
+    first = start(["run", "--json", "--id", "once", QUESTION])
+    out, _ = first.communicate(timeout=90)
+    again = start(["run", "--json", "--id", "once", "something else"])
+    assert again.communicate(timeout=90)[0] == out
+    with SilentModel() as model:
+        arguments = ["run", "--json", "--id", "killed", "--max-runtime", "4", QUESTION]
+        process = start(arguments, **model.variables)
+        assert model.called.wait(60)
+        process.kill()
+        process.communicate()
+        code, out, _ = executus("run", "--json", "--id", "killed", **model.variables)
+    result = RunResult.model_validate_json(out)
+    assert (code, result.run_id) == (1, "killed")
+    assert result.status is not Status.OK
+    assert [step.id for step in result.steps] == ["m1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["run"], "give a PROMPT, or --id to follow a run"),
+        (["run", "--agent", "support", "--model", "x/y", "hi"], "registered on the worker"),
+        (["run", "--agent", "none.toml", "hi"], "none.toml: No such file"),
+        (["run", "--max-runtime", "-1", "hi"], "`max_runtime`: Input should be greater than 0"),
+        (["run", "--folder", "nowhere", "hi"], "does not exist"),
+        (["run", "--id", "never-started"], "no run `never-started` here"),
+        (["worker"], "no Temporal address: set TEMPORAL_ADDRESS, or use `worker --dev`"),
+        (["worker", "--dev", "--app", "nonsense"], "write `module:attribute`"),
+        (["worker", "--dev", "--app", "no_such_module:x"], "No module named 'no_such_module'"),
+        (["worker", "--dev", "--app", "json:dumps_"], "has no attribute 'dumps_'"),
+        (["worker", "--dev", "--app", "sys:version"], "is a str; it must be an ExecutusPlugin"),
+    ],
+)
+def test_a_wrong_call_is_exit_code_2_and_one_message(executus, arguments, shown) -> None:
+    code, out, err = executus(*arguments)
+    assert (code, out) == (2, "")
+    assert shown in err
+    assert "Traceback" not in err
+
+
+def test_an_address_that_nobody_answers_at_is_exit_code_2(executus) -> None:
+    code, _, err = executus("run", "hi", TEMPORAL_ADDRESS="127.0.0.1:1")
+    assert code == 2
+    assert "cannot reach Temporal at 127.0.0.1:1: connection refused" in err
+
+
+def test_options_change_an_agent_by_value_only() -> None:
+    agent = choose_agent(None, model_tier="a/b", max_runtime=5.0)
+    assert not isinstance(agent, str)
+    assert (agent.model_tier, agent.max_runtime, agent.name) == ("a/b", 5.0, "folder")
+    assert choose_agent("support") == "support"
+    with pytest.raises(ConfigError, match="--model and --max-runtime need an agent file"):
+        choose_agent("support", max_runtime=5.0)

@@ -1,0 +1,106 @@
+"""`executus worker` and `server`, as a supervisor sees them."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from executus.result import RunResult
+from tests.cli.conftest import ROOT, Process
+from tests.cli.silent_model import SilentModel
+
+QUESTION = "What did the Lighthouse project cost in total?"
+APP = """
+from executus import RunnableAgent
+from executus.models.registry import Models
+from executus.models.scripted import Scripted, say
+from executus.plugin import ExecutusPlugin
+
+def make():
+    models = Models({"fast": "scripted/hi"}, providers=[Scripted({"hi": [say("hello from app")]})])
+    return ExecutusPlugin(agents=[RunnableAgent(name="greeter")], models=models)
+
+plugin = make()
+"""
+
+
+def first_line(process: Process, pattern: str) -> re.Match[str]:
+    """Wait for a line of the process that matches."""
+    stream = process.stdout if "temporal" in pattern else process.stderr
+    assert stream is not None
+    for line in stream:
+        if found := re.search(pattern, line):
+            return found
+    raise AssertionError(f"no line matches {pattern}")
+
+
+def address_of(server: Process) -> str:
+    return first_line(server, r"temporal +(\S+)").group(1)
+
+
+def stop(process: Process, number: signal.Signals = signal.SIGTERM) -> tuple[str, str]:
+    process.send_signal(number)
+    return process.communicate(timeout=40)
+
+
+def test_a_run_uses_the_worker_that_serves_the_task_queue(start, executus, tmp_path: Path) -> None:
+    (tmp_path / "my_host.py").write_text(APP)
+    server = start(["server"])
+    address = address_of(server)
+    variables = {"TEMPORAL_ADDRESS": address, "PYTHONPATH": str(tmp_path)}
+    worker = start(["worker", "--app", "my_host:make"], **variables)
+    serving = json.loads(first_line(worker, r'\{.*"serving".*\}').group())
+    assert (serving["address"], serving["task_queue"]) == (address, "executus")
+    code, out, err = executus("run", "--json", "--agent", "greeter", "hi", **variables)
+    assert (code, RunResult.model_validate_json(out).output) == (0, "hello from app")
+    assert "worker    on task queue executus" in err
+    assert "ui  " not in err
+    lines = stop(worker)[1].splitlines()
+    assert worker.returncode == 0
+    assert [json.loads(line)["message"] for line in lines][-1] == "stopped"
+    stop(server)
+    assert server.returncode == 0
+
+
+def test_a_worker_drains_at_sigterm_and_leaves_what_it_cannot_finish(start) -> None:
+    with SilentModel() as model:
+        variables = {"EXECUTUS_GRACEFUL_SHUTDOWN_SECONDS": "1", **model.variables}
+        worker = start(["worker", "--dev"], **variables)
+        address = json.loads(first_line(worker, r'\{.*"serving".*\}').group())["address"]
+        run = start(["run", "--json", QUESTION], TEMPORAL_ADDRESS=address, **model.variables)
+        assert model.called.wait(60)
+        _, err = stop(worker)
+        run.kill()
+    messages = [json.loads(line)["message"] for line in err.splitlines()]
+    assert worker.returncode == 0
+    assert "draining" in messages
+    assert messages[-1] == "stopped"
+
+
+def test_without_a_key_the_worker_says_that_its_model_is_a_script(start) -> None:
+    worker = start(["worker", "--dev", "--task-queue", "mine"])
+    first_line(worker, r'"warning".*offline: a script plays the model')
+    serving = json.loads(first_line(worker, r'\{.*"serving".*\}').group())
+    assert serving["task_queue"] == "mine"
+    stop(worker, signal.SIGINT)
+    assert worker.returncode == 0
+
+
+def test_worker_py_serves_a_host_of_its_own(start, executus) -> None:
+    server = start(["server"])
+    variables = {"TEMPORAL_ADDRESS": address_of(server), "EXECUTUS_TIER_FAST": "scripted/echo"}
+    executus("--version")  # the folder's server must outlive a command
+    worker = subprocess.Popen(
+        [sys.executable, str(ROOT / "worker.py")],
+        env={"PATH": "/usr/bin:/bin", **variables},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        code, out, _ = executus("run", "--json", "--agent", "editor", "hello", **variables)
+    finally:
+        _, err = stop(worker)
+    assert (code, RunResult.model_validate_json(out).output, worker.returncode) == (0, "hello", 0)
+    assert err == ""
