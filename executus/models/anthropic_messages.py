@@ -1,8 +1,14 @@
-"""Anthropic's Messages API."""
+"""Anthropic's Messages API.
+
+Importing this module takes seconds, because the SDK does: do it when the worker starts, not in
+the first call, where it would eat the call's time and stop the event loop.
+"""
 
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, cast
+
+from anthropic import AsyncAnthropic, AsyncStream, Timeout, transform_schema
 
 from executus.message import Message, Part
 from executus.models import anthropic_format as fmt
@@ -24,7 +30,6 @@ from executus.usage import Usage
 
 if TYPE_CHECKING:
     import httpx2
-    from anthropic import AsyncAnthropic
 
 DEFAULT_URL = "https://api.anthropic.com"
 
@@ -84,8 +89,6 @@ class AnthropicMessages:
             await client.close()
 
     async def _complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
-        from anthropic import AsyncStream, Timeout  # noqa: PLC0415 - loaded when first used
-
         content = dump(fmt.body(request, _subset(request.output_schema)), self._caller)
         stream = await self._open().post(
             "/v1/messages",
@@ -100,10 +103,8 @@ class AnthropicMessages:
             await draft.read(stream.__aiter__())
         return draft.reply(request.model)
 
-    def _open(self) -> "AsyncAnthropic":
+    def _open(self) -> AsyncAnthropic:
         if self._client is None:
-            from anthropic import AsyncAnthropic  # noqa: PLC0415 - loaded when first used
-
             self._client = AsyncAnthropic(
                 api_key=self._key,
                 base_url=self._base_url,
@@ -116,8 +117,6 @@ class AnthropicMessages:
 
 def _subset(schema: Json | None) -> Json | None:
     """`schema` in the subset that the API takes, or None when it does not fit."""
-    from anthropic import transform_schema  # noqa: PLC0415 - loaded when first used
-
     if schema is None:
         return None
     try:

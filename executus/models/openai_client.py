@@ -4,11 +4,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from openai import AsyncOpenAI, AsyncStream, Timeout
+
 from executus.models.wire import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
     import httpx2
-    from openai import AsyncOpenAI
 
 DEFAULT_URL = "https://api.openai.com/v1"
 
@@ -39,8 +40,6 @@ class OpenAIClient:
         timeout: float,  # noqa: ASYNC109 - the transport's own, beside the caller's
     ) -> AsyncGenerator[AsyncIterator[object]]:
         """POST `content` and iterate over the events of the answer as plain JSON values."""
-        from openai import AsyncStream, Timeout  # noqa: PLC0415 - loaded when first used
-
         stream = await self._open().post(
             path,
             cast_to=object,
@@ -61,10 +60,8 @@ class OpenAIClient:
         if client is not None:
             await client.close()
 
-    def _open(self) -> "AsyncOpenAI":
+    def _open(self) -> AsyncOpenAI:
         if self._client is None:
-            from openai import AsyncOpenAI  # noqa: PLC0415 - loaded when first used
-
             self._client = AsyncOpenAI(
                 api_key=self._key,
                 base_url=self._base_url,

@@ -97,10 +97,9 @@ def _lookup(spec: str) -> "ModelInfo | None":
 
     provider, _, model = spec.partition("/")
     name = PROVIDERS.get(provider, provider)
-    try:
-        return data_snapshot.get_snapshot().find_provider_model(model, None, name, None)[1]
-    except LookupError:
-        return None
+    # By exact id: the package's own search would take openai-compatible for openai.
+    known = data_snapshot.get_snapshot().providers
+    return next((p.find_model(model, all_providers=known) for p in known if p.id == name), None)
 
 
 def _calculate(price: "ModelPrice", usage: Usage) -> Decimal:

@@ -157,19 +157,21 @@ def _by_name(providers: Iterable[Provider]) -> dict[str, Provider]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> list[Provider]:
-    from executus.models.anthropic_messages import AnthropicMessages  # noqa: PLC0415 - optional
-    from executus.models.openai_chat import OpenAIChat  # noqa: PLC0415 - optional
-    from executus.models.openai_responses import OpenAIResponses  # noqa: PLC0415 - optional
-
     found: list[Provider] = []
     if key := environ.get("ANTHROPIC_API_KEY"):
+        from executus.models.anthropic_messages import AnthropicMessages  # noqa: PLC0415 - as below
+
         url = environ.get("ANTHROPIC_BASE_URL") or None
         found.append(AnthropicMessages(api_key=key, base_url=url))
     key, url = environ.get("OPENAI_API_KEY", ""), environ.get("OPENAI_BASE_URL") or None
     if key or url:
+        from executus.models.openai_responses import OpenAIResponses  # noqa: PLC0415 - 1 s to load
+
         # The key belongs to the server at that URL: it must not go to another one.
         found.append(OpenAIResponses(api_key=key or "none", base_url=url))
     if url:
+        from executus.models.openai_chat import OpenAIChat  # noqa: PLC0415 - as above
+
         found.append(OpenAIChat(name="openai-compatible", api_key=key or "none", base_url=url))
     return found
 

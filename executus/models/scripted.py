@@ -206,16 +206,16 @@ class Scripted:
         if not isinstance(reply, Fail) or reply.then is None:
             return reply
         key = (request.model, request.cache_key, _position(request.messages))
-        failed = self._failed.pop(key, 0)
-        while isinstance(reply, Fail) and reply.then is not None and failed >= reply.times:
-            failed -= reply.times
+        left = total = self._failed.pop(key, 0)
+        while isinstance(reply, Fail) and reply.then is not None and left >= reply.times:
+            left -= reply.times
             reply = reply.then
         if isinstance(reply, Fail):
-            self._count(key)
+            self._remember(key, total + 1)
         return say(reply) if isinstance(reply, str) else reply
 
-    def _count(self, key: tuple[str, str, int]) -> None:
-        self._failed[key] = self._failed.get(key, 0) + 1
+    def _remember(self, key: tuple[str, str, int], failed: int) -> None:
+        self._failed[key] = failed
         while len(self._failed) > MAX_REMEMBERED:
             del self._failed[next(iter(self._failed))]
 

@@ -46,6 +46,7 @@ class ProviderServer:
         """TCP connections accepted so far."""
         self._scripts: dict[str, Sequence[Entry] | Callable[[Exchange], Reply]] = {}
         self._seen: Counter[bytes] = Counter()
+        self._arrival = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._port = 0
@@ -53,6 +54,12 @@ class ProviderServer:
     def script(self, model: str, replies: Sequence[Entry] | Callable[[Exchange], Reply]) -> None:
         """What `model` answers: one entry per turn, or a function of the request."""
         self._scripts[model] = replies
+
+    async def received(self, requests: int = 1) -> None:
+        """Wait until that many requests have arrived in all."""
+        while len(self.journal) < requests:
+            self._arrival.clear()
+            await self._arrival.wait()
 
     @property
     def anthropic_url(self) -> str:
@@ -105,6 +112,7 @@ class ProviderServer:
         body = json.loads(raw)
         exchange = Exchange(api, path, headers, raw, body, position(api, body))
         self.journal.append(exchange)
+        self._arrival.set()
         reply = self._choose(exchange)
         if isinstance(reply, Status):
             await _plain(writer, reply, error_body(api, reply))
