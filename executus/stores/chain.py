@@ -9,7 +9,7 @@ and where it ends, so a cut tail shows too; the close's hash leaves the database
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Self
 
 from pydantic import JsonValue
@@ -202,40 +202,59 @@ class Expected(NamedTuple):
     """The columns that repeat what the opening and the close say."""
 
 
-def prove(expected: Expected, links: Sequence[Link]) -> AuditBreak | None:
+class Prover:
+    """Checks one run's chain, a part at a time, so that a long one needs no memory."""
+
+    def __init__(self, expected: Expected) -> None:
+        self._expected = expected
+        self._head: str = ""
+        self._count = 0
+        self._marks: list[Draft] = []
+        self._closes: list[Link] = []
+
+    def feed(self, links: Iterable[Link]) -> AuditBreak | None:
+        """The first link that does not hold, of the next ones in order of seq."""
+        for link in links:
+            if link.seq != self._count:
+                return self._broken("the entry is missing, or another one took its place")
+            if link.hash != _seal(self._head, self._expected.run_id, self._count, link.draft):
+                return self._broken(
+                    f"{link.entry} `{clean_line(link.key, 60)}` was edited, replaced or moved: "
+                    "its hash does not match"
+                )
+            self._head, self._count = link.hash, self._count + 1
+            if link.entry != "row" or not self._marks:
+                self._marks.append(link.draft)
+            if link.entry == "close":
+                self._closes.append(link)
+        return None
+
+    def finish(self) -> AuditBreak | None:
+        """What is wrong with the chain's end or the run's row, once everything was fed."""
+        expected, closes = self._expected, self._closes
+        lacking = expected.entries - self._count
+        if lacking > 0:
+            return self._broken(f"the chain was cut: {lacking} entries are missing from here on")
+        facts: dict[str, tuple[JsonValue, JsonValue]] = {
+            "entries": (expected.entries, self._count),
+            "head": (expected.head, self._head),
+            "n_close": (expected.n_close, len(closes)),
+            "closed_head": (expected.closed_head, closes[0].hash if closes else None),
+            "closed_entries": (expected.closed_entries, closes[0].seq + 1 if closes else None),
+        }
+        told = index_columns(self._marks)
+        facts |= {name: (value, told.get(name)) for name, value in expected.columns.items()}
+        for name, (stored, computed) in facts.items():
+            if stored != computed:
+                what = f"column `{name}` of the run does not match its chain"
+                return AuditBreak(run_id=expected.run_id, seq=None, what=what)
+        return None
+
+    def _broken(self, what: str) -> AuditBreak:
+        return AuditBreak(run_id=self._expected.run_id, seq=self._count, what=what)
+
+
+def prove(expected: Expected, links: Iterable[Link]) -> AuditBreak | None:
     """The first place where `links` (in order of seq) or the run's row do not hold together."""
-    run_id = expected.run_id
-    head = ""
-    for seq, link in enumerate(links):
-        if link.seq != seq:
-            return AuditBreak(run_id=run_id, seq=seq, what="the entry is missing")
-        if link.hash != _seal(head, run_id, seq, link.draft):
-            return AuditBreak(run_id=run_id, seq=seq, what=_describe(link))
-        head = link.hash
-    if len(links) < expected.entries:
-        missing = f"the chain was cut: {expected.entries - len(links)} entries are missing"
-        return AuditBreak(run_id=run_id, seq=len(links), what=missing)
-    return _prove_row(expected, links, head)
-
-
-def _describe(link: Link) -> str:
-    what = f"{link.entry} `{clean_line(link.key, 60)}`"
-    return f"{what} was edited, replaced or moved: its hash does not match"
-
-
-def _prove_row(expected: Expected, links: Sequence[Link], head: str) -> AuditBreak | None:
-    closes = [link for link in links if link.entry == "close"]
-    facts: dict[str, tuple[JsonValue, JsonValue]] = {
-        "entries": (expected.entries, len(links)),
-        "head": (expected.head, head),
-        "n_close": (expected.n_close, len(closes)),
-        "closed_head": (expected.closed_head, closes[0].hash if closes else None),
-        "closed_entries": (expected.closed_entries, closes[0].seq + 1 if closes else None),
-    }
-    told = index_columns(link.draft for link in links)
-    facts |= {name: (value, told[name]) for name, value in expected.columns.items()}
-    for name, (stored, computed) in facts.items():
-        if stored != computed:
-            what = f"column `{name}` of the run does not match its chain"
-            return AuditBreak(run_id=expected.run_id, seq=None, what=what)
-    return None
+    prover = Prover(expected)
+    return prover.feed(links) or prover.finish()

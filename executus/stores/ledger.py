@@ -17,6 +17,7 @@ from executus.budget import (
     Currency,
     Window,
 )
+from executus.digest import digest
 from executus.errors import RequestError
 from executus.stores.canonical import canonical, ident, moment
 
@@ -101,12 +102,16 @@ def call_amounts(call: BudgetCall) -> Amounts:
 
 def check_params(check: BudgetCheck) -> str:
     """What has to be the same when a run's id is used again."""
-    return canonical(check.model_dump(mode="json", exclude={"expires_at"}))
+    return _digest(check.model_dump(mode="json", exclude={"expires_at"}))
 
 
 def call_params(call: BudgetCall) -> str:
     """What has to be the same when a call's key is used again."""
-    return canonical(call.model_dump(mode="json"))
+    return _digest(call.model_dump(mode="json"))
+
+
+def _digest(value: object) -> str:
+    return digest(canonical(value).encode("ascii"))
 
 
 def scopes_of(check: BudgetCheck) -> tuple[str, ...]:

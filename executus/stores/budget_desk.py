@@ -1,0 +1,137 @@
+"""What people ask a budget in a database, and tell it: caps, use, holds, overruns."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Row, Select, and_, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from executus.budget import BudgetCap, BudgetHold, BudgetOverrun, BudgetUse, Currency, Window
+from executus.stores.canonical import ident, micros, moment
+from executus.stores.caps import CapChange, raised, use_of
+from executus.stores.database import Database
+from executus.stores.gate import Gate, Refused, cap_of, hold_of
+from executus.stores.ledger import CURRENCIES, HOUR, WINDOWS, Cap, scope_name, stored, unit
+from executus.stores.schema import budget_caps as caps
+from executus.stores.schema import budget_overruns as overruns
+from executus.stores.schema import budget_runs as runs
+
+T = TypeVar("T")
+
+
+class BudgetDesk:
+    """The side of `SqlBudget` that people use; runs use the other one."""
+
+    gate_type: type[Gate] = Gate
+
+    def __init__(self, database: Database, *, unlimited_by_default: bool = False) -> None:
+        """Raises ConfigError for a database URL that may lead to a replica."""
+        database.require_primary()
+        self._database = database
+        self._gate = self.gate_type(database, unlimited=unlimited_by_default)
+
+    async def set_cap(self, change: CapChange) -> BudgetCap:
+        """Say what a scope may use, or that it is unlimited; kept as a new version.
+
+        It holds from the next reserve or extension on, and counts what was used before.
+        """
+        change = change.checked()
+
+        async def work(connection: AsyncConnection) -> BudgetCap:
+            scope, period, currency = change.place
+            here = and_(caps.c.scope == scope, caps.c.period == period, caps.c.currency == currency)
+            last = await connection.scalar(select(func.max(caps.c.version)).where(here))
+            at = moment(await self._database.now(connection))
+            version = change.version((last or 0) + 1, at)
+            values = version.model_dump() | {"period": version.window, "set_at": micros(at)}
+            del values["window"]
+            if change.currency is not None and change.cap is not None:
+                values["cap"] = stored(change.currency, change.cap)
+            await connection.execute(caps.insert().values(values))
+            return version
+
+        return await self._database.write(work)
+
+    async def raise_cap(
+        self, scope: str, window: Window, currency: Currency, more: float, *, by: str = ""
+    ) -> BudgetCap:
+        """Add to a scope's cap; on a cap that holds by `*` it makes the scope's own."""
+        name = scope_name(scope)
+        holding = await self._database.read(lambda connection: self._caps(connection, name))
+        change = raised(holding, name, window, currency, more)
+        return await self.set_cap(change._replace(by=by))
+
+    async def caps(self) -> list[BudgetCap]:
+        """Every version of every cap, in the order they were set."""
+        query = select(caps).order_by(caps.c.set_at, caps.c.scope, caps.c.version)
+        return await self._list(query, cap_of)
+
+    async def show(self, scope: str) -> list[BudgetUse]:
+        """What a scope used and may use now, for every window and currency."""
+        name = scope_name(scope)
+
+        async def work(connection: AsyncConnection) -> list[BudgetUse]:
+            hour = await self._database.now(connection) // HOUR
+            holding = await self._caps(connection, name)
+            shown: list[BudgetUse] = []
+            for window in WINDOWS:
+                if window != "run":
+                    uses = await self._gate.uses(connection, name, window, hour)
+                    shown += [use_of(name, window, c, holding, uses) for c in CURRENCIES]
+            return shown
+
+        return await self._database.read(work)
+
+    async def holds_past(self, at: datetime, *, limit: int = 1_000) -> list[BudgetHold]:
+        """Reservations that are not settled and whose time is not after `at`."""
+        query = select(runs).where(runs.c.n_settle == 0, runs.c.expires_at <= micros(at))
+        return await self._list(query.order_by(runs.c.expires_at).limit(limit), _public)
+
+    async def hold(self, run_id: str) -> BudgetHold | None:
+        """The run's reservation while it is not settled."""
+        query = select(runs).where(runs.c.n_settle == 0, runs.c.run_id == ident(run_id))
+        found = await self._list(query, _public)
+        return found[0] if found else None
+
+    async def overruns(self, run_id: str | None = None) -> list[BudgetOverrun]:
+        """Spending beyond its hold."""
+        query = select(overruns).order_by(overruns.c.at, overruns.c.run_id)
+        if run_id is not None:
+            query = query.where(overruns.c.run_id == ident(run_id))
+        return await self._list(query, _overrun)
+
+    async def _caps(self, connection: AsyncConnection, scope: str) -> list[Cap]:
+        try:
+            return await self._gate.caps(connection, [scope])
+        except Refused:
+            return []
+
+    async def _list(self, query: Select[Any], of: Callable[[Any], T]) -> list[T]:
+        async def work(connection: AsyncConnection) -> list[T]:
+            return [of(row) for row in await connection.execute(query)]
+
+        return await self._database.read(work)
+
+
+def _public(row: Row[Any]) -> BudgetHold:
+    hold = hold_of(row)
+    return BudgetHold(
+        run_id=hold.run_id,
+        workflow_run_id=hold.workflow_run_id,
+        reserved_at=moment(hold.reserved_at),
+        expires_at=moment(hold.expires_at),
+        seconds=hold.share.ms / 1000,
+        tokens=hold.share.tokens,
+        micro_usd=hold.share.micro_usd,
+    )
+
+
+def _overrun(row: Row[Any]) -> BudgetOverrun:
+    return BudgetOverrun(
+        run_id=row.run_id,
+        cause=row.cause,
+        currency=row.currency,
+        excess=unit(row.currency, row.excess),
+        at=moment(row.at),
+    )

@@ -1,0 +1,340 @@
+"""The audit in a database: gapless, hash-chained, redacted before it is written.
+
+Opening and close are both upserts, because a run that is cancelled before its first activity still
+closes (reliability.md F4). An entry that comes after the close - from an attempt that outlived its
+run, or from a reset - is appended behind it and shows as `late`: the closed part and its head stay
+as they were.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import JsonValue
+from sqlalchemy import Executable, RowMapping, Select, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from executus.audit import (
+    AuditBreak,
+    AuditClose,
+    AuditEntry,
+    AuditOpen,
+    AuditProof,
+    AuditReceipt,
+    AuditRow,
+    AuditRun,
+)
+from executus.errors import StoreError
+from executus.stores.canonical import ident, micros
+from executus.stores.chain import (
+    Draft,
+    Expected,
+    Link,
+    Prover,
+    closing_columns,
+    draft_close,
+    draft_open,
+    draft_row,
+    extend,
+    opening_columns,
+    stub_columns,
+)
+from executus.stores.database import Database
+from executus.stores.dialects import insert
+from executus.stores.records import entry_of, run_of
+from executus.stores.redaction import Policy, Redaction, TextRedactor
+from executus.stores.schema import audit_entries as entries
+from executus.stores.schema import audit_purges as purges
+from executus.stores.schema import audit_runs as runs
+
+PROOF_PAGE = 500
+"""Entries of a chain that a proof holds in memory."""
+PURGE_BATCH = 200
+"""Runs that one transaction of a purge removes: others wait for no more than that."""
+CHAIN_COLUMNS = ("run_id", "entries", "head", "n_close", "closed_head", "closed_entries")
+LINK_COLUMNS = tuple(entries.c[name] for name in Link._fields)
+
+
+class SqlAudit:
+    """An `Audit` in SQLite or PostgreSQL. The database belongs to the caller."""
+
+    def __init__(
+        self,
+        database: Database,
+        redactor: TextRedactor | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        """`redactor` hides secrets, `policy` says how much content is kept at all."""
+        self._database = database
+        self._redaction = Redaction(redactor, policy)
+
+    async def start(self, opening: AuditOpen) -> None:
+        """Open the record; nothing changes when it has an opening already."""
+        draft = draft_open(self._redaction, opening)
+
+        async def work(connection: AsyncConnection) -> None:
+            record = await self._lock(connection, ident(opening.run_id), draft)
+            await self._append(connection, record, [draft])
+
+        await self._database.write(work)
+
+    async def record(self, run_id: str, rows: Sequence[AuditRow]) -> None:
+        """Append the rows whose keys are new."""
+        drafts = [draft_row(self._redaction, row) for row in rows]
+        if not drafts:
+            return
+
+        async def work(connection: AsyncConnection) -> None:
+            record = await self._lock(connection, ident(run_id), drafts[0])
+            await self._append(connection, record, drafts)
+
+        await self._database.write(work)
+
+    async def keys(self, run_id: str) -> frozenset[str]:
+        """Keys of the rows that are there."""
+        query = select(entries.c.key).where(
+            entries.c.run_id == ident(run_id), entries.c.entry == "row"
+        )
+        found = await self._database.read(lambda connection: _names(connection, query))
+        return frozenset(found)
+
+    async def close(self, closing: AuditClose) -> AuditReceipt:
+        """Close once, with the opening when it is missing; again answers the first receipt."""
+        opening = draft_open(self._redaction, closing.opening)
+        close = draft_close(self._redaction, closing)
+
+        async def work(connection: AsyncConnection) -> AuditReceipt:
+            record = await self._lock(connection, ident(closing.opening.run_id), opening)
+            if record.closed_head is None or record.closed_entries is None:
+                links = await self._append(connection, record, [opening, close])
+                if not links or links[-1].entry != "close":
+                    raise StoreError(f"the record of run {record.run_id} is damaged: verify it")
+                last = links[-1]
+                await connection.execute(
+                    update(runs)
+                    .where(runs.c.run_id == record.run_id)
+                    .values(
+                        n_close=runs.c.n_close + 1,
+                        closed_head=last.hash,
+                        closed_entries=last.seq + 1,
+                        **closing_columns(close),
+                    )
+                )
+                return AuditReceipt(head=last.hash, rows=last.seq + 1)
+            return AuditReceipt(head=record.closed_head, rows=record.closed_entries)
+
+        return await self._database.write(work)
+
+    async def run(self, run_id: str) -> AuditRun | None:
+        """One run's record without its rows."""
+        found = await self._select(select(runs).where(runs.c.run_id == ident(run_id)))
+        return found[0] if found else None
+
+    async def runs(
+        self,
+        *,
+        caller_id: str | None = None,
+        agent_id: str | None = None,
+        top_level: bool = False,
+        open_only: bool = False,
+        limit: int = 100,
+    ) -> list[AuditRun]:
+        """Runs that match, the newest first."""
+        query = select(runs).order_by(runs.c.started_at.desc(), runs.c.run_id.desc()).limit(limit)
+        if caller_id is not None:
+            query = query.where(runs.c.caller_id == ident(caller_id))
+        if agent_id is not None:
+            query = query.where(runs.c.agent_id == ident(agent_id))
+        if top_level:
+            query = query.where(runs.c.parent_run_id.is_(None))
+        if open_only:
+            query = query.where(runs.c.n_close == 0)
+        return await self._select(query)
+
+    async def rows(self, run_id: str) -> list[AuditEntry]:
+        """Every entry of the run's chain, in order."""
+        key = ident(run_id)
+
+        async def work(connection: AsyncConnection) -> list[AuditEntry]:
+            query = select(runs.c.closed_entries).where(runs.c.run_id == key)
+            closed = (await connection.execute(query)).scalar_one_or_none()
+            return [entry_of(link, closed) for link in await _links(connection, key)]
+
+        return await self._database.read(work)
+
+    async def children(self, run_id: str) -> list[AuditRun]:
+        """Runs that this one started, the oldest first."""
+        query = select(runs).where(runs.c.parent_run_id == ident(run_id))
+        return await self._select(query.order_by(runs.c.started_at, runs.c.run_id))
+
+    async def ancestors(self, run_id: str) -> list[AuditRun]:
+        """The run's parent, its parent, and so on; a cycle ends the walk."""
+        found: list[AuditRun] = []
+        seen = {ident(run_id)}
+        run = await self.run(run_id)
+        while run and run.parent_run_id and run.parent_run_id not in seen:
+            seen.add(run.parent_run_id)
+            run = await self.run(run.parent_run_id)
+            if run is not None:
+                found.append(run)
+        return found
+
+    async def open_past(self, at: datetime, *, limit: int = 1_000) -> list[AuditRun]:
+        """Open runs whose deadline is not after `at`, the most overdue first."""
+        query = select(runs).where(runs.c.n_close == 0, runs.c.due_at <= micros(at))
+        return await self._select(query.order_by(runs.c.due_at).limit(limit))
+
+    async def verify(self, run_id: str | None = None) -> AuditProof:
+        """Prove one run's record, or all of them; needs nothing but the database."""
+        names = [ident(run_id)] if run_id is not None else await self._names()
+        proofs = [await self._prove(name) for name in names]
+        return AuditProof(
+            runs=sum(proof.runs for proof in proofs),
+            entries=sum(proof.entries for proof in proofs),
+            breaks=tuple(found for proof in proofs for found in proof.breaks),
+        )
+
+    async def purge(self, older_than: datetime) -> int:
+        """Remove closed runs that ended before `older_than`; answers how many.
+
+        What stays of a run is one row in `audit_purges` with its head. Open runs stay whole.
+        """
+        total = 0
+        while removed := await self._database.write(
+            lambda connection: self._purge_some(connection, micros(older_than))
+        ):
+            total += removed
+        return total
+
+    async def _prove(self, run_id: str) -> AuditProof:
+        async def work(connection: AsyncConnection) -> AuditProof:
+            row = await _first(connection, select(runs).where(runs.c.run_id == run_id))
+            if row is None:
+                return await _prove_orphan(connection, run_id)
+            expected = _expected(row)
+            prover, found, last = Prover(expected), None, None
+            while found is None and (page := await _page(connection, run_id, last)):
+                found, last = prover.feed(page), page[-1].seq
+            found = found or prover.finish()
+            breaks = () if found is None else (found,)
+            return AuditProof(runs=1, entries=expected.entries, breaks=breaks)
+
+        return await self._database.read(work)
+
+    async def _lock(self, connection: AsyncConnection, run_id: str, first: Draft) -> Expected:
+        """The run's row, made when it is missing, and locked until the transaction ends."""
+        query = select(runs).where(runs.c.run_id == run_id).with_for_update()
+        row = await _first(connection, query)
+        if row is None:
+            columns = opening_columns(first) if first.entry == "open" else stub_columns(first.at)
+            stub = {"run_id": run_id, "n_close": 0, "entries": 0, "head": "", **columns}
+            await connection.execute(
+                insert(self._database.dialect, runs).values(stub).on_conflict_do_nothing()
+            )
+            row = (await connection.execute(query)).mappings().one()
+        return _expected(row)
+
+    async def _append(
+        self, connection: AsyncConnection, record: Expected, drafts: Sequence[Draft]
+    ) -> list[Link]:
+        """Append what is new and answer it. The run's row is locked."""
+        there = await _there(connection, record.run_id, drafts)
+        new: list[Draft] = []
+        for draft in drafts:
+            if (draft.entry, draft.key) not in there:
+                there.add((draft.entry, draft.key))
+                new.append(draft)
+        links = extend(record.run_id, record.entries, record.head, new)
+        if links:
+            await connection.execute(entries.insert(), [link._asdict() for link in links])
+            columns: dict[str, JsonValue] = {}
+            for draft in new:
+                columns |= opening_columns(draft) if draft.entry == "open" else {}
+            last = links[-1]
+            await connection.execute(
+                update(runs)
+                .where(runs.c.run_id == record.run_id)
+                .values(entries=last.seq + 1, head=last.hash, **columns)
+            )
+        return links
+
+    async def _purge_some(self, connection: AsyncConnection, cut: int) -> int:
+        query = (
+            select(runs)
+            .where(runs.c.n_close > 0, runs.c.ended_at < cut)
+            .order_by(runs.c.ended_at)
+            .limit(PURGE_BATCH)
+            .with_for_update(skip_locked=True)
+        )
+        gone = (await connection.execute(query)).mappings().all()
+        if not gone:
+            return 0
+        now = micros(datetime.now(UTC))
+        names = [row["run_id"] for row in gone]
+        tombs = [
+            {name: row[name] for name in ("run_id", "ended_at", "closed_head", "entries")}
+            | {"purged_at": now}
+            for row in gone
+        ]
+        await connection.execute(purges.insert(), tombs)
+        await connection.execute(delete(entries).where(entries.c.run_id.in_(names)))
+        await connection.execute(delete(runs).where(runs.c.run_id.in_(names)))
+        return len(gone)
+
+    async def _names(self) -> list[str]:
+        """Every run of which anything is there, rows without a run included."""
+        query = select(runs.c.run_id).union(select(entries.c.run_id)).order_by("run_id")
+        return await self._database.read(lambda connection: _names(connection, query))
+
+    async def _select(self, query: Select[Any]) -> list[AuditRun]:
+        async def work(connection: AsyncConnection) -> list[AuditRun]:
+            found = (await connection.execute(query)).mappings()
+            return [run_of(_expected(row)) for row in found]
+
+        return await self._database.read(work)
+
+
+async def _there(
+    connection: AsyncConnection, run_id: str, drafts: Sequence[Draft]
+) -> set[tuple[str, str]]:
+    query = select(entries.c.entry, entries.c.key).where(
+        entries.c.run_id == run_id,
+        entries.c.entry.in_({draft.entry for draft in drafts}),
+        entries.c.key.in_({draft.key for draft in drafts}),
+    )
+    return {(row.entry, row.key) for row in await connection.execute(query)}
+
+
+async def _links(connection: AsyncConnection, run_id: str) -> list[Link]:
+    query = select(*LINK_COLUMNS).where(entries.c.run_id == run_id).order_by(entries.c.seq)
+    return [Link(*row) for row in await connection.execute(query)]
+
+
+async def _page(connection: AsyncConnection, run_id: str, last: int | None) -> list[Link]:
+    query = select(*LINK_COLUMNS).where(entries.c.run_id == run_id)
+    if last is not None:
+        query = query.where(entries.c.seq > last)
+    result = await connection.execute(query.order_by(entries.c.seq).limit(PROOF_PAGE))
+    return [Link(*row) for row in result]
+
+
+async def _prove_orphan(connection: AsyncConnection, run_id: str) -> AuditProof:
+    if not await _page(connection, run_id, None):
+        return AuditProof(runs=0, entries=0)
+    found = AuditBreak(run_id=run_id, seq=None, what="the run's own row is missing")
+    return AuditProof(runs=1, entries=0, breaks=(found,))
+
+
+async def _first(connection: AsyncConnection, query: Select[Any]) -> RowMapping | None:
+    row: RowMapping | None = (await connection.execute(query)).mappings().first()
+    return row
+
+
+async def _names(connection: AsyncConnection, query: Executable) -> list[str]:
+    return [row[0] for row in await connection.execute(query)]
+
+
+def _expected(row: RowMapping) -> Expected:
+    columns = {name: value for name, value in row.items() if name not in CHAIN_COLUMNS}
+    chain = {name: row[name] for name in CHAIN_COLUMNS}
+    return Expected(**chain, columns=columns)

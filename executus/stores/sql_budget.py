@@ -1,0 +1,318 @@
+"""The budget in a database: reserve, extend, record each attempt before it is paid, settle once.
+
+A run's hold (`share`) always covers what its attempts may cost (`need`). What the hold lacks comes
+from its parent's slack first and through the gate after that. Settling charges what was metered,
+and attempts that never were (a killed worker) at their worst case; whatever is left goes back to
+the parent, or is released. Times, windows and sums are the database's own.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import and_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from executus.budget import (
+    BudgetCall,
+    BudgetCheck,
+    BudgetCommit,
+    BudgetDecision,
+    BudgetMeter,
+    BudgetReceipt,
+    Currency,
+)
+from executus.errors import ReservationMismatch
+from executus.stores.budget_desk import BudgetDesk
+from executus.stores.canonical import ident, micros
+from executus.stores.dialects import insert
+from executus.stores.gate import Denied, Hold, Refused, hold_of, row_of, with_share
+from executus.stores.ledger import (
+    CURRENCIES,
+    HOUR,
+    MAX_AMOUNT,
+    ZERO,
+    Amounts,
+    call_amounts,
+    call_params,
+    check_amounts,
+    check_params,
+    denied_state,
+    denied_unpriced,
+    milliseconds,
+    scopes_of,
+    whole,
+)
+from executus.stores.schema import budget_attempts as attempts
+from executus.stores.schema import budget_overruns as overruns
+from executus.stores.schema import budget_runs as runs
+
+ADMITTED = BudgetDecision(admitted=True)
+GATE_TRIES = 3
+"""Times a refusal is looked at again when room came back before it could be explained."""
+
+
+class SqlBudget(BudgetDesk):
+    """A `Budget` in SQLite or PostgreSQL. The database belongs to the caller.
+
+    It fails closed: a scope of which nothing was said has no budget, unless
+    `unlimited_by_default=True` says that it needs none.
+    """
+
+    async def check(self, check: BudgetCheck) -> BudgetDecision:
+        """Reserve for the run under all caps, or nothing."""
+
+        async def work(connection: AsyncConnection) -> BudgetDecision:
+            return await self._check(connection, check)
+
+        return await self._gated(work)
+
+    async def authorize(self, call: BudgetCall) -> BudgetDecision:
+        """Extend the hold for one more call and record the attempt, before it is made."""
+
+        async def work(connection: AsyncConnection) -> BudgetDecision:
+            return await self._authorize(connection, call)
+
+        return await self._gated(work)
+
+    async def meter(self, meter: BudgetMeter) -> None:
+        """Record what the attempt took; beyond what is held it is an overrun, counted at once."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await self._meter(connection, meter)
+
+        await self._database.write(work)
+
+    async def commit(self, commit: BudgetCommit) -> BudgetReceipt:
+        """Settle once, into the window of the reserve; again answers the same.
+
+        A run that was never reserved has nothing to settle.
+        """
+
+        async def work(connection: AsyncConnection) -> BudgetReceipt:
+            hold = await _hold(connection, ident(commit.run_id))
+            if hold is None:
+                return BudgetReceipt()
+            if hold.settled_at is None:
+                ms = max(0, milliseconds(commit.seconds) - hold.child_ms)
+                hold = await self._settle(connection, hold, ms)
+            return BudgetReceipt(
+                seconds=hold.share.ms / 1000,
+                tokens=hold.share.tokens,
+                micro_usd=hold.share.micro_usd,
+                lost_attempts=hold.lost,
+            )
+
+        return await self._database.write(work)
+
+    async def _gated(
+        self, work: Callable[[AsyncConnection], Awaitable[BudgetDecision]]
+    ) -> BudgetDecision:
+        """Run `work`; a refusal rolls it back and is explained from what is there then."""
+        for _ in range(GATE_TRIES):
+            try:
+                return await self._database.write(work)
+            except Refused as refusal:
+                return refusal.decision
+            except Denied as refusal:
+                decision = await self._explain(refusal)
+                if decision is not None:
+                    return decision
+        return BudgetDecision(admitted=False, message="the budget is contended", retry_after=1.0)
+
+    async def _explain(self, refusal: Denied) -> BudgetDecision | None:
+        async def work(connection: AsyncConnection) -> BudgetDecision | None:
+            now = await self._database.now(connection)
+            return await self._gate.explain(connection, refusal, now)
+
+        return await self._database.read(work)
+
+    async def _check(self, connection: AsyncConnection, check: BudgetCheck) -> BudgetDecision:
+        run_id, params = ident(check.run_id), check_params(check)
+        before = await _hold(connection, run_id)
+        if before is None:
+            hold = await self._draft(connection, check, run_id, params)
+            statement = insert(self._database.dialect, runs).values(row_of(hold))
+            result = await connection.execute(statement.on_conflict_do_nothing())
+            if result.rowcount == 1:
+                hold = await self._cover(connection, hold, check_amounts(check))
+                await _save(connection, hold)
+                return ADMITTED
+            before = await _hold(connection, run_id)
+        if before is None or before.params != params:
+            raise ReservationMismatch(f"run {run_id} was reserved with other parameters")
+        if before.settled_at is not None:
+            return denied_state(run_id, "is settled already")
+        return ADMITTED
+
+    async def _draft(
+        self, connection: AsyncConnection, check: BudgetCheck, run_id: str, params: str
+    ) -> Hold:
+        """The run's hold with nothing in it; a child counts where its parent counts, too."""
+        now = await self._database.now(connection)
+        parent = await _parent(connection, check.parent_run_id)
+        own = scopes_of(check)
+        return Hold(
+            run_id=run_id,
+            workflow_run_id=ident(check.workflow_run_id),
+            params=params,
+            parent_run_id=None if parent is None else parent.run_id,
+            root_run_id=run_id if parent is None else parent.root_run_id,
+            scopes=own if parent is None else tuple(sorted({*own, *parent.scopes})),
+            reserved_at=now,
+            hour=now // HOUR if parent is None else parent.hour,
+            expires_at=micros(check.expires_at),
+            share=ZERO,
+        )
+
+    async def _authorize(self, connection: AsyncConnection, call: BudgetCall) -> BudgetDecision:
+        run_id = ident(call.run_id)
+        hold = await _hold(connection, run_id)
+        if hold is None or hold.settled_at is not None:
+            return denied_state(run_id, "has no reservation" if hold is None else "is settled")
+        params, estimate = call_params(call), call_amounts(call)
+        values = _key(call) | {
+            "params": params,
+            "state": "started",
+            "estimate_tokens": estimate.tokens,
+            "estimate_micro_usd": estimate.micro_usd,
+            "at": await self._database.now(connection),
+        }
+        statement = insert(self._database.dialect, attempts).values(values)
+        if (await connection.execute(statement.on_conflict_do_nothing())).rowcount == 0:
+            query = select(attempts.c.params).where(_is(call))
+            if await connection.scalar(query) != params:
+                raise ReservationMismatch(f"call {_name(call)} was authorised otherwise before")
+            return ADMITTED
+        if call.micro_usd is None:
+            holding = await self._gate.caps(connection, hold.scopes)
+            priced = [cap for cap in holding if cap.currency == "micro_usd"]
+            if priced:
+                raise Refused(denied_unpriced(priced[0]))
+        hold = replace(hold, need=hold.need.plus(estimate))
+        short = hold.need.minus(hold.share._replace(ms=0)).floor()
+        if short != ZERO:
+            hold = await self._cover(connection, hold, short)
+        await _save(connection, hold)
+        return ADMITTED
+
+    async def _cover(self, connection: AsyncConnection, hold: Hold, short: Amounts) -> Hold:
+        """Bring `short` into the hold: from the parent's slack, the rest through the gate."""
+        parent = await _parent(connection, hold.parent_run_id)
+        drawn = ZERO if parent is None else short.least(parent.slack)
+        shared = () if parent is None else parent.scopes
+        fresh = short.minus(drawn)
+        asked = {scope: fresh if scope in shared else short for scope in hold.scopes}
+        await self._gate.take(connection, hold, asked)
+        if parent is not None and drawn != ZERO:
+            await _save(connection, with_share(parent, ZERO.minus(drawn)))
+        return with_share(hold, short)
+
+    async def _meter(self, connection: AsyncConnection, meter: BudgetMeter) -> None:
+        hold = await _hold(connection, ident(meter.run_id))
+        attempt = (await connection.execute(select(attempts).where(_is(meter)))).first()
+        if hold is None or attempt is None:
+            raise ReservationMismatch(f"call {_name(meter)} was never authorised")
+        estimate = Amounts(0, attempt.estimate_tokens, attempt.estimate_micro_usd)
+        micro_usd = estimate.micro_usd if meter.micro_usd is None else whole(meter.micro_usd)
+        actual = Amounts(0, whole(meter.tokens), micro_usd)
+        if attempt.state == "metered":
+            if (attempt.actual_tokens, attempt.actual_micro_usd) != actual[1:]:
+                raise ReservationMismatch(f"call {_name(meter)} was metered otherwise before")
+            return
+        values = {"actual_tokens": actual.tokens, "actual_micro_usd": actual.micro_usd}
+        statement = update(attempts).where(_is(meter)).values(state="metered", **values)
+        await connection.execute(statement)
+        if attempt.state == "lost":
+            await self._meter_late(connection, hold, meter, actual.minus(estimate).floor())
+            return
+        hold = replace(hold, need=hold.need.plus(actual.minus(estimate)))
+        excess = hold.need.minus(hold.share._replace(ms=0)).floor()
+        if excess != ZERO:
+            await self._gate.post(connection, hold, dict.fromkeys(hold.scopes, (excess, ZERO)))
+            await self._note_overrun(connection, hold, _name(meter), excess)
+        await _save(connection, with_share(hold, excess))
+
+    async def _meter_late(
+        self, connection: AsyncConnection, hold: Hold, meter: BudgetMeter, excess: Amounts
+    ) -> None:
+        """A lost attempt turns up after the settlement: what it took beyond its charge is added."""
+        if excess != ZERO:
+            await self._gate.post(connection, hold, dict.fromkeys(hold.scopes, (ZERO, excess)))
+            await self._note_overrun(connection, hold, f"late {_name(meter)}", excess)
+            hold = replace(hold, need=hold.need.plus(excess))
+            await _save(connection, with_share(hold, excess))
+
+    async def _settle(self, connection: AsyncConnection, hold: Hold, ms: int) -> Hold:
+        parent = await _parent(connection, hold.parent_run_id)
+        lost = await connection.execute(
+            update(attempts)
+            .where(attempts.c.run_id == hold.run_id, attempts.c.state == "started")
+            .values(state="lost")
+        )
+        actual = hold.need._replace(ms=ms)
+        rest = ZERO if parent is None else hold.share.minus(actual).floor()
+        shared = () if parent is None else parent.scopes
+        changes = {
+            scope: ((rest if scope in shared else ZERO).minus(hold.share), actual)
+            for scope in hold.scopes
+        }
+        await self._gate.post(connection, hold, changes)
+        await self._note_overrun(connection, hold, "settle", actual.minus(hold.share).floor())
+        if parent is not None:
+            returned = replace(parent, child_ms=parent.child_ms + actual.ms)
+            await _save(connection, with_share(returned, rest))
+        settled = replace(
+            hold,
+            share=actual,
+            settled_at=await self._database.now(connection),
+            n_settle=hold.n_settle + 1,
+            lost=lost.rowcount,
+        )
+        await _save(connection, settled)
+        return settled
+
+    async def _note_overrun(
+        self, connection: AsyncConnection, hold: Hold, cause: str, excess: Amounts
+    ) -> None:
+        found: list[Currency] = [c for c in CURRENCIES if excess.of(c)]
+        if found:
+            at = await self._database.now(connection)
+            row = {"run_id": hold.run_id, "cause": cause, "at": at}
+            values = [{**row, "currency": c, "excess": excess.of(c)} for c in found]
+            await connection.execute(overruns.insert(), values)
+
+
+async def _hold(connection: AsyncConnection, run_id: str) -> Hold | None:
+    """The run's reservation, locked until the transaction ends."""
+    query = select(runs).where(runs.c.run_id == run_id).with_for_update()
+    row = (await connection.execute(query)).first()
+    return None if row is None else hold_of(row)
+
+
+async def _parent(connection: AsyncConnection, run_id: str | None) -> Hold | None:
+    """The parent's reservation, locked, while it is not settled."""
+    hold = None if run_id is None else await _hold(connection, ident(run_id))
+    return None if hold is None or hold.settled_at is not None else hold
+
+
+async def _save(connection: AsyncConnection, hold: Hold) -> None:
+    await connection.execute(update(runs).where(runs.c.run_id == hold.run_id).values(row_of(hold)))
+
+
+def _key(call: BudgetCall | BudgetMeter) -> dict[str, object]:
+    return {
+        "run_id": ident(call.run_id),
+        "execution_id": ident(call.execution_id),
+        "step_id": ident(call.step_id),
+        "attempt": min(call.attempt, MAX_AMOUNT),
+    }
+
+
+def _is(call: BudgetCall | BudgetMeter) -> Any:  # noqa: ANN401 - a SQL condition
+    return and_(*(attempts.c[name] == value for name, value in _key(call).items()))
+
+
+def _name(call: BudgetCall | BudgetMeter) -> str:
+    key = _key(call)
+    return f"{key['execution_id']}:{key['step_id']}:{key['attempt']}"
