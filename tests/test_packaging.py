@@ -51,6 +51,22 @@ def test_a_wheel_would_hold_every_module_once() -> None:
     assert sorted(shipped) == sorted(sources)
 
 
+def test_what_is_not_python_is_shipped_too() -> None:
+    data = SETUPTOOLS["package-data"]
+    shipped = {
+        file
+        for name, globs in data.items()
+        for glob in globs
+        for file in folder_of(name).glob(glob)
+    }
+    others = {
+        file
+        for file in (ROOT / "executus").rglob("*")
+        if file.is_file() and file.suffix not in {".py", ".pyc"}
+    }
+    assert {file for file in shipped if file.is_file()} == others
+
+
 @pytest.mark.parametrize("name", ["workflows", "activities"])
 def test_the_top_level_folders_cannot_be_imported_under_their_own_name(name: str) -> None:
     done = python(f"import {name}")
