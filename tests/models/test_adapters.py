@@ -1,5 +1,6 @@
 """The three adapters, there and back: what goes over the wire, and what is read from it."""
 
+import asyncio
 import json
 from itertools import pairwise
 from typing import Any
@@ -549,6 +550,26 @@ async def test_the_order_of_the_parts_is_the_providers(api: str) -> None:
 async def test_why_the_model_stopped(reply: Turn, stop: str, api: str) -> None:
     got = await ask(api, reply)
     assert got.stop == stop
+
+
+@pytest.mark.parametrize("api", ["anthropic", "openai-chat"])
+async def test_a_reason_that_is_new_to_us_is_an_end(api: str) -> None:
+    assert (await ask(api, say("x", reason="eos"))).stop == "end"
+
+
+async def test_a_full_context_window_cuts_like_a_length() -> None:
+    reply = await ask("anthropic", say("x", reason="model_context_window_exceeded"))
+    assert reply.stop == "length"
+
+
+@EACH_API
+async def test_one_provider_serves_many_calls_at_once_each_its_own(api: str) -> None:
+    async with scripted(api) as (server, provider):
+        server.script("m", lambda seen: say(json.dumps(seen.body)[-90:]))
+        asked = [request(user(f"question {n:04}")) for n in range(40)]
+        replies = await asyncio.gather(*(provider.complete(one, quiet) for one in asked))
+    for n, reply in enumerate(replies):
+        assert f"question {n:04}" in reply.message.text
 
 
 @EACH_API

@@ -43,6 +43,11 @@ TABLE: dict[str, tuple[Reply, ModelFault, float | None]] = {
     "429 with junk": (status(429, headers={"retry-after": "soon"}), "rate_limited", None),
     "429 without a wish": (status(429, "slow down"), "rate_limited", None),
     "429 quota text": (status(429, "You exceeded your current quota"), "provider_quota", None),
+    "429 with a date in the past": (
+        status(429, headers={"retry-after": "Wed, 21 Oct 2015 07:28:00 -0000"}),
+        "rate_limited",
+        0.0,
+    ),
     "429 quota text with a wish": (
         status(429, "Quota for requests per minute", headers={"retry-after": "2"}),
         "rate_limited",
@@ -93,6 +98,19 @@ TABLE: dict[str, tuple[Reply, ModelFault, float | None]] = {
     "event auth": (stream_error("authentication_error"), "provider_auth", None),
     "event policy": (stream_error("bio_policy"), "request_rejected", None),
     "event at once": (stream_error("overloaded_error", after=0), "overloaded", None),
+    "event with a status": (stream_error("x", code=502), "overloaded", None),
+    "event with a final status": (stream_error("x", code=401), "provider_auth", None),
+    "failed response": (stream_error("server_error", failed=True), "overloaded", None),
+    "failed response quota": (
+        stream_error("rate_limit_exceeded", failed=True),
+        "rate_limited",
+        None,
+    ),
+    "failed response prompt": (
+        stream_error("invalid_prompt", failed=True),
+        "request_rejected",
+        None,
+    ),
     "stall": (stall(), "timeout", None),
     "stall before the first event": (stall(after=0), "timeout", None),
     "drop": (drop(), "connection", None),
@@ -136,6 +154,12 @@ async def test_a_status_keeps_its_number_and_an_event_has_none(api: str) -> None
     with pytest.raises(ModelError) as caught:
         await ask(api, stream_error("overloaded_error"))
     assert caught.value.status_code is None
+
+
+async def test_a_response_that_is_incomplete_for_an_unknown_reason_is_no_reply() -> None:
+    with pytest.raises(ModelError) as caught:
+        await ask("openai-responses", say("x", finish="length", reason="lunch"))
+    assert caught.value.fault == "incomplete_response"
 
 
 @pytest.mark.parametrize("api", APIS)

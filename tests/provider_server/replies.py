@@ -59,7 +59,7 @@ class Turn:
     """Seconds before the first byte."""
     piece: int = 64
     """Characters in one delta."""
-    broken: Literal["", "drop", "stall", "malformed", "error"] = ""
+    broken: Literal["", "drop", "stall", "malformed", "error", "failed"] = ""
     """What happens instead of the rest, after `after` events."""
     after: int = 3
     error: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +68,8 @@ class Turn:
     """Model name in the answer; None repeats the request's."""
     phase: str | None = None
     """Label of the assistant message (OpenAI Responses)."""
+    reason: str | None = None
+    """Another terminal reason than `finish` stands for, as the format writes it."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of the first chat delta: what compatible servers invent."""
 
@@ -139,7 +141,15 @@ def truncate(of: Turn | None = None) -> Turn:
     return replace(of or say("to be cut off"), finish=None)
 
 
-def stream_error(type: str, message: str = "no", code: Any = None, after: int = 3) -> Turn:  # noqa: A002
-    """An error event after a 200."""
+def stream_error(
+    type: str,  # noqa: A002
+    message: str = "no",
+    code: Any = None,
+    after: int = 3,
+    *,
+    failed: bool = False,
+) -> Turn:
+    """An error event after a 200. `failed`: a failed response, where the format has that."""
     error = {"type": type, "message": message, "code": code}
-    return replace(say("to be cut off"), broken="error", after=after, error=error)
+    broken: Literal["error", "failed"] = "failed" if failed else "error"
+    return replace(say("to be cut off"), broken=broken, after=after, error=error)

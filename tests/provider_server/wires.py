@@ -74,8 +74,8 @@ def events(api: Api, turn: Turn, model: str) -> Iterator[bytes]:
         if turn.broken and n == turn.after:
             if turn.broken == "malformed":
                 yield b'event: message_delta\ndata: {"type": "mess\n\n'
-            elif turn.broken == "error":
-                yield _error_event(api, turn.error)
+            elif turn.broken in ("error", "failed"):
+                yield _error_event(api, turn.error, failed=turn.broken == "failed")
             return
         yield event
 
@@ -86,12 +86,16 @@ def _sse(data: Any, event: str | None = None) -> bytes:
     return f"{head}data: {text}\n\n".encode("utf-8", "surrogatepass")
 
 
-def _error_event(api: Api, error: dict[str, Any]) -> bytes:
+def _error_event(api: Api, error: dict[str, Any], *, failed: bool) -> bytes:
     if api == "anthropic":
         shown = {k: v for k, v in error.items() if v is not None}
         return _sse({"type": "error", "error": shown}, "error")
     if api == "openai-responses":
         code = error["code"] or error["type"]
+        if failed:
+            told = {"code": code, "message": error["message"]}
+            response = {"id": "resp_1", "status": "failed", "error": told, "output": []}
+            return _sse({"type": "response.failed", "response": response}, "response.failed")
         data = {"type": "error", "code": code, "message": error["message"], "param": None}
         return _sse(data, "error")
     return _sse({"error": error})
@@ -129,7 +133,8 @@ def _anthropic(turn: Turn, model: str) -> Iterator[bytes]:
         yield typed({"type": "content_block_stop", "index": index})
     if turn.finish is None:
         return
-    delta = {"stop_reason": FINISH["anthropic"][turn.finish], "stop_sequence": None}
+    reason = turn.reason or FINISH["anthropic"][turn.finish]
+    delta = {"stop_reason": reason, "stop_sequence": None}
     usage = _anthropic_usage(turn.tokens)
     yield typed({"type": "message_delta", "delta": delta, "usage": usage})
     yield typed({"type": "message_stop"})
@@ -197,7 +202,7 @@ def _responses(turn: Turn, model: str) -> Iterator[bytes]:
     status, reason = "completed", None
     if turn.finish in ("length", "content_filter"):
         status = "incomplete"
-        reason = {"length": "max_output_tokens"}.get(turn.finish, turn.finish)
+        reason = turn.reason or {"length": "max_output_tokens"}.get(turn.finish, turn.finish)
     final = {
         **head,
         "status": status,
@@ -289,7 +294,7 @@ def _chat(turn: Turn, model: str) -> Iterator[bytes]:
     if turn.finish is None:
         yield _sse("[DONE]")
         return
-    yield chunk({}, FINISH["openai-chat"][turn.finish])
+    yield chunk({}, turn.reason or FINISH["openai-chat"][turn.finish])
     if turn.tokens:
         yield chunk(None, usage=_chat_usage(turn.tokens))
     yield _sse("[DONE]")
