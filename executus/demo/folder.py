@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from executus.sanitize import clean_line
@@ -77,14 +77,12 @@ class Folder:
 
     def _inside(self, path: str) -> Path:
         """The real place of `path`. Links are followed first: one may lead out of the folder."""
-        parts = PurePosixPath(path).parts
-        if "\x00" in path or any(part.startswith(".") for part in parts):
-            raise ToolError(f"{_shown(path)} is not in the folder; list_files shows the files")
         try:
             target = (self._root / path).resolve()
-        except (OSError, RuntimeError):  # a name too long; a ring of links
+        except (OSError, RuntimeError, ValueError):  # a name too long, a ring of links, a NUL
             raise ToolError(f"no file {_shown(path)}; list_files shows the files") from None
-        if not target.is_relative_to(self._root):
+        inside = target.is_relative_to(self._root)
+        if not inside or any(p.startswith(".") for p in target.relative_to(self._root).parts):
             raise ToolError(f"{_shown(path)} is not in the folder; list_files shows the files")
         return target
 

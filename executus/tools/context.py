@@ -54,7 +54,7 @@ class Secrets:
                 continue
             escaped = json.dumps(value, ensure_ascii=False)[1:-1]
             for form in {value, quote(value, safe=""), escaped}:
-                text = text.replace(form, f"[secret {name}]")
+                text = text.replace(form, f"[secret:{name}]")
         return text
 
 

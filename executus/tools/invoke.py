@@ -145,7 +145,7 @@ def _words(exc: BaseException, context: ToolContext, redactor: Redactor) -> str:
         return f"the tool {message}"
     # Hidden before it is cut: half a secret is one that nothing recognises.
     message = context.secrets.hide(message[: MAX_ERROR * 4])
-    message = cut_paths(cut_urls(redactor.text(message)))
+    message = cut_paths(redactor.text(cut_urls(message)))
     line = clean_line(message, MAX_ERROR)
     return f"{name}: {line}" if line else name
 

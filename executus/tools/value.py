@@ -13,7 +13,7 @@ from pydantic import BaseModel, JsonValue
 from executus.digest import digest
 from executus.sanitize import CUT, MAX_DEPTH, Capped, cap_text, clean_json, clean_text
 
-MAX_VALUES = 1_000_000
+MAX_VALUES = 500_000
 """Values in one result. Counted, because shared references can make a small object endless."""
 CHUNK = 1_000_000
 """Characters encoded at once, so that a long text is not copied as a whole."""
