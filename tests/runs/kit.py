@@ -1,0 +1,148 @@
+"""A worker on the real server, and the three beats of every workflow test."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from temporalio.client import Client, WorkflowHandle, WorkflowHistory
+from temporalio.worker import Replayer, Worker
+
+from executus import Defaults, Invocation, Limits, RunnableAgent, RunRequest
+from executus.models.registry import Models
+from executus.models.scripted import Scripted
+from executus.plugin import ExecutusPlugin
+from executus.ports import Ports
+from executus.result import RunResult
+from executus.runs import Runs
+from executus.stores.memory import MemoryAudit, MemoryBudget
+from executus.tools import Tool
+
+HISTORIES: list[WorkflowHistory] = []
+"""Every history that the tests made; replayed once more at the end, by today's code."""
+
+
+class Kit:
+    """A client with the plugin, a worker, memory ports; scripts and tools of the test."""
+
+    def __init__(self, client: Client, plugin: ExecutusPlugin, queue: str, scripts, audit, budget):
+        self.client = client
+        self.plugin = plugin
+        self.queue = queue
+        self.scripts = scripts
+        self.audit: MemoryAudit = audit
+        self.budget: MemoryBudget = budget
+        self.runs = Runs(client, queue)
+
+    def request(self, script: Any = None, **fields: Any) -> RunRequest:
+        """A request for an agent that follows `script`."""
+        name = f"s-{uuid.uuid4().hex[:8]}"
+        if script is not None:
+            self.scripts[name] = script
+        invocation = Invocation(
+            prompt=fields.pop("prompt", "do it"),
+            run_id=fields.pop("run_id", None),
+            caller_id=fields.pop("caller_id", "ann"),
+        )
+        limits = Limits(**fields.pop("limits", {}))
+        fields.setdefault("model_tier", f"scripted/{name}")
+        return RunRequest(
+            agent=RunnableAgent(name="tester", limits=limits, **fields), invocation=invocation
+        )
+
+    async def start(self, script: Any, **fields: Any) -> WorkflowHandle[Any, RunResult]:
+        return await self.runs.start(self.request(script, **fields))
+
+    async def run(self, script: Any, **fields: Any) -> "Outcome":
+        handle = await self.start(script, **fields)
+        return await self.outcome(handle.id)
+
+    async def outcome(self, run_id: str) -> "Outcome":
+        result = await self.runs.result(run_id)
+        history = await self.client.get_workflow_handle(run_id).fetch_history()
+        await self.replay(history)
+        return Outcome(result, history)
+
+    async def replay(self, history: WorkflowHistory) -> None:
+        HISTORIES.append(history)
+        await Replayer(workflows=[], plugins=[self.plugin]).replay_workflow(history)
+
+
+class Outcome:
+    """What a finished run left behind."""
+
+    def __init__(self, result: RunResult, history: WorkflowHistory) -> None:
+        self.result = result
+        self.history = history
+
+    @property
+    def activities(self) -> list[str]:
+        """Activity types in the order they were scheduled."""
+        return activities(self.history)
+
+    @property
+    def close(self) -> str:
+        """How the workflow closed: COMPLETED, FAILED, CANCELED ..."""
+        return event_name(self.history.events[-1]).removeprefix("WORKFLOW_EXECUTION_")
+
+
+def activities(history: WorkflowHistory) -> list[str]:
+    return [
+        event.activity_task_scheduled_event_attributes.activity_type.name
+        for event in history.events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+
+
+def event_name(event: Any) -> str:
+    from temporalio.api.enums.v1 import EventType  # noqa: PLC0415
+
+    return EventType.Name(event.event_type).removeprefix("EVENT_TYPE_")
+
+
+@asynccontextmanager
+async def kit(
+    env: Any,
+    *,
+    tools: Sequence[Tool] = (),
+    agents: Sequence[RunnableAgent] = (),
+    defaults: Defaults | None = None,
+    ports: Ports | None = None,
+    models: Models | None = None,
+    client: Client | None = None,
+    **options: Any,
+) -> AsyncIterator[Kit]:
+    """A worker with memory ports, unless others are given."""
+    scripts: dict[str, Any] = {}
+    audit, budget = MemoryAudit(), MemoryBudget(unlimited_by_default=True)
+    plugin = ExecutusPlugin(
+        tools=tools,
+        agents=agents,
+        defaults=defaults or Defaults(),
+        ports=ports if ports is not None else Ports(audit=audit, budget=budget),
+        models=models or Models({"fast": "scripted/fast"}, providers=[Scripted(scripts)]),
+    )
+    base = client or env.client
+    config = base.config()
+    config["plugins"] = [*config.get("plugins", []), plugin]
+    own = Client(**config)
+    queue = f"q-{uuid.uuid4().hex[:8]}"
+    worker_options = {"workflows": [], "activities": [], **options}
+    async with Worker(own, task_queue=queue, **worker_options):
+        yield Kit(own, plugin, queue, scripts, audit, budget)
+
+
+async def assert_closed_once(kit: Kit, outcome: Outcome, *, reserved: bool = True) -> None:
+    """Audit closed once with the truth, every step in it, budget settled once, chain intact."""
+    result = outcome.result
+    run = await kit.audit.run(result.run_id)
+    assert run is not None, "no audit record"
+    assert run.n_close == 1
+    assert (run.status, run.reason) == (result.status, result.reason)
+    assert result.audit_head == run.closed_head
+    assert (await kit.audit.verify(result.run_id)).ok
+    keys = {key.partition("#")[0] for key in await kit.audit.keys(result.run_id)}
+    assert {step.id for step in result.steps} <= keys, "a step is missing in the audit"
+    hold = kit.budget._holds.get(result.run_id)
+    assert (hold.n_settle if hold else 0) == (1 if reserved else 0)
+    assert not any(step.status == "running" for step in result.steps)
