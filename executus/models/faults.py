@@ -40,7 +40,16 @@ MAX_MESSAGE = 500
 MIN_SECRET = 6
 """Shorter texts are no secrets, and cutting them out would mangle every message."""
 
-NEVER_CONNECTED = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"})
+NEVER_CONNECTED = frozenset(
+    {
+        "ConnectError",
+        "ConnectTimeout",
+        "ConnectionRefusedError",
+        "PoolTimeout",
+        "ProxyError",
+        "gaierror",
+    }
+)
 """Transport errors before the first byte: nothing was sent, nothing can be billed."""
 TIMEOUTS = frozenset({"TimeoutError", "TimeoutException", "APITimeoutError"})
 TRANSPORT = frozenset({"TransportError", "RequestError", "APIConnectionError", "OSError"})
@@ -91,10 +100,11 @@ INCAPABLE = re.compile(
     re.IGNORECASE,
 )
 
+USER_IN_URL = re.compile(r"(?<=://)[^/\s]+(?=@)")
+"""Everything up to the last @ of a URL's authority: a password may hold a colon or an @."""
 REDACTOR = Redactor(
     patterns=(
         r"\bsk-[^\s\"',;)]+",  # also the half-masked keys that providers quote back
-        r"(?<=://)[^/\s@]+(?=@)",  # any user information in a URL, with or without a colon
         r"(?i)(?<=x-api-key: )\S+",
     )
 )
@@ -105,7 +115,8 @@ def scrub(message: str, secrets: Sequence[str] = ()) -> str:
     for secret in secrets:
         if len(secret) >= MIN_SECRET:
             message = message.replace(secret, "[redacted]")
-    return clean_line(REDACTOR.text(message[: MAX_MESSAGE * 8]), MAX_MESSAGE)
+    message = USER_IN_URL.sub("[redacted]", message[: MAX_MESSAGE * 8])
+    return clean_line(REDACTOR.text(message), MAX_MESSAGE)
 
 
 def classify(error: BaseException, *, provider: str, secrets: Sequence[str] = ()) -> ModelError:
@@ -254,8 +265,10 @@ def _words(error: Mapping[str, object]) -> frozenset[str]:
 def _stands_for(error: Mapping[str, object], words: frozenset[str]) -> int:
     """The status that an error without one stands for; 500 when it says nothing we know."""
     code = error.get("code")
-    if isinstance(code, int | str) and str(code).isdecimal() and 400 <= int(code) < 600:  # noqa: PLR2004
-        return int(code)
+    if isinstance(code, str) and re.fullmatch(r"[45][0-9]{2}", code):
+        code = int(code)
+    if isinstance(code, int) and 400 <= code < 600:  # noqa: PLR2004 - HTTP
+        return code
     known = sorted(STATUS_OF_TYPE[word] for word in words if word in STATUS_OF_TYPE)
     if known:
         return known[-1]

@@ -261,7 +261,7 @@ def test_a_date_in_the_past_is_zero() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.text() | st.just("9" * 5_000),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.sampled_from(["error", "type", "code", "message"]), inner, max_size=3)
@@ -290,6 +290,7 @@ def test_every_fault_is_transient_skipped_or_final_and_none_is_two() -> None:
         (TimeoutError(), "timeout"),
         (ConnectionResetError(), "connection"),
         (RuntimeError("x"), "unknown"),
+        (socket.gaierror("x"), "connection"),
     ],
 )
 def test_raw_exceptions_have_a_class(error: Exception, fault: str) -> None:
@@ -299,6 +300,16 @@ def test_raw_exceptions_have_a_class(error: Exception, fault: str) -> None:
 def test_a_classified_error_stays_as_it_is() -> None:
     error = ModelError("x", fault="unsupported")
     assert classify(error, provider="p") is error
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:pw12@h/", "http://u:p@pw12@h/", "https://pw12@h", "redis://:pw12@h:1/0"]
+)
+def test_no_user_information_of_a_url_is_shown(url: str) -> None:
+    assert "pw12" not in scrub(f"cannot reach {url} now")
+    assert scrub("write to a@b.example or see http://h/a@b") == (
+        "write to a@b.example or see http://h/a@b"
+    )
 
 
 def test_a_scrubbed_text_is_one_printable_line() -> None:
