@@ -39,12 +39,13 @@ MONTHS = (
     "december",
 )
 STOP = _words("""
-    a about according after all also am an and any anybody anything are as at be because been before between both but
-    by can could did do does done each every file files find folder for from get give had has have
-    he her his how i if in into is it its list long many me more most much my need not of off on
-    one or our out over please say says she should show so some somebody something tell than that the their them then
-    there these they this those to two up us was we were what when where whether which who whom
-    whose why will with within would year you your
+    a about according after all also am an and any anybody anything are as at be because been
+    before between both but by can could did do does done each every file files find folder for
+    from get give had has have he her his how i if in into is it its list long many me more most
+    much my need not of off on one or our out over please say says she should show so some
+    somebody something tell than that the their them then there these they this those to two up
+    us was we were what when where whether which who whom whose why will with within would year
+    you your
 """)
 WORD = re.compile(r"[^\W_][\w'-]*[^\W_]|[^\W_]")
 QUOTED = re.compile(r"[\"“]([^\"”]{2,80})[\"”]")
