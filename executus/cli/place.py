@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
-from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.enums.v1 import TaskQueueType, WorkerStatus
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    ListWorkersRequest,
+)
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
+from temporalio.service import RPCError
 
 from executus.connect import load_profile, ui_base
 from executus.server import EmbeddedServer
@@ -61,7 +65,11 @@ async def open_place(settings: Settings) -> AsyncGenerator[Place]:
 
 
 async def has_worker(client: Client, task_queue: str) -> bool:
-    """Whether a worker polls `task_queue` for workflows, as far as the server knows."""
+    """Whether a worker polls `task_queue` for workflows, as far as the server knows.
+
+    Its list of pollers remembers a stopped worker for minutes; its newer list of workers says which
+    ones are stopping. One that was killed looks alive until its poll is old.
+    """
     answer = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace,
@@ -70,4 +78,20 @@ async def has_worker(client: Client, task_queue: str) -> bool:
         )
     )
     oldest = datetime.now(UTC) - POLL_AGE
-    return any(poller.last_access_time.ToDatetime(UTC) > oldest for poller in answer.pollers)
+    polled = any(poller.last_access_time.ToDatetime(UTC) > oldest for poller in answer.pollers)
+    return polled and not await _all_stopping(client, task_queue)
+
+
+async def _all_stopping(client: Client, task_queue: str) -> bool:
+    """Whether the server knows the queue's workers, and that none of them goes on."""
+    if "'" in task_queue or "\\" in task_queue:  # not to be quoted in a query
+        return False
+    request = ListWorkersRequest(
+        namespace=client.namespace, page_size=100, query=f"TaskQueue='{task_queue}'"
+    )
+    try:
+        workers = (await client.workflow_service.list_workers(request)).workers_info
+    except RPCError:  # an older server, or a key that may not ask
+        return False
+    running = WorkerStatus.WORKER_STATUS_RUNNING
+    return bool(workers) and all(item.worker_heartbeat.status != running for item in workers)

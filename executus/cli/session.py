@@ -137,7 +137,7 @@ def _left(session: Session) -> list[str]:
     """How to find a run that was left alone."""
     goes_on = "when a worker takes it again" if session.here else "on its worker"
     lines = [
-        f"left the run {session.run_id}; it goes on {goes_on}",
+        f"left the run {session.run_id}; it continues {goes_on}",
         labelled("follow it", f"executus run --id {session.run_id}"),
     ]
     link = session.place.link(session.client, session.run_id)

@@ -60,6 +60,8 @@ def test_a_run_uses_the_worker_that_serves_the_task_queue(start, executus, tmp_p
     lines = stop(worker)[1].splitlines()
     assert worker.returncode == 0
     assert [json.loads(line)["message"] for line in lines][-1] == "stopped"
+    code, _, err = executus("run", "--json", QUESTION, TEMPORAL_ADDRESS=address)
+    assert (code, "worker    in this process" in err) == (0, True)  # the stopped one is no worker
     stop(server)
     assert server.returncode == 0
 
