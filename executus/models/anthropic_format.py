@@ -99,7 +99,7 @@ def _mark(merged: list[tuple[str, list[JsonValue]]]) -> list[JsonValue]:
     for index in {len(merged) - 1, *users[-2:]} if merged else ():
         blocks = merged[index][1]
         last = blocks[-1]
-        if isinstance(last, dict) and last.get("type") not in ("thinking", "redacted_thinking"):
+        if isinstance(last, dict):
             blocks[-1] = {**last, "cache_control": BREAKPOINT}
     return [{"role": role, "content": blocks} for role, blocks in merged]
 
@@ -113,9 +113,15 @@ def fragments(message: WireMessage) -> list[Json]:
 
 
 def _encode(message: Message) -> list[Json]:
-    blocks: list[JsonValue] = [block for part in message.parts if (block := _block(part))]
+    blocks = [block for part in message.parts if (block := _block(part))]
+    while blocks and _thinks(blocks[-1]):  # the API refuses a turn that ends in thought
+        blocks.pop()
     role = "assistant" if message.role == "assistant" else "user"
-    return [{"role": role, "content": blocks}] if blocks else []
+    return [{"role": role, "content": [*blocks]}] if blocks else []
+
+
+def _thinks(block: Json) -> bool:
+    return block.get("type") in ("thinking", "redacted_thinking")
 
 
 def _block(part: Part) -> Json | None:

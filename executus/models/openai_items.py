@@ -112,6 +112,9 @@ def _assistant(message: Message) -> list[Json]:
                 out.append(_call(part))
             case _:
                 pass
+    # The API refuses reasoning that nothing follows, as a reply cut in its thoughts has.
+    while out and out[-1].get("type") == "reasoning":
+        out.pop()
     return out
 
 

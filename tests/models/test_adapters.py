@@ -262,10 +262,14 @@ async def test_anthropic_breakpoints_are_system_last_tool_and_the_last_two_user_
     assert marks(body) == 4  # the API takes no more
 
 
-async def test_anthropic_never_marks_a_thinking_block() -> None:
-    thought = ThinkingPart(provider="anthropic", data='{"type":"redacted_thinking","data":"x"}')
-    body = await sent("anthropic", user("a"), assistant(thought))
-    assert marks(body["messages"][1]) == 0
+@EACH_API
+async def test_a_turn_cut_in_its_thoughts_leaves_no_thought_at_its_end(api: str) -> None:
+    reply = await ask(api, turn(Say("so"), Think("hm", "SIGNED"), finish="length"))
+    assert reply.stop == "length"
+    only = await ask(api, turn(Think("hm", "SIGNED"), finish="length"))
+    for cut in (reply.message, only.message):
+        body = await sent(api, user("a"), cut, user("b"))
+        assert "SIGNED" not in json.dumps(body)
 
 
 # Reasoning
