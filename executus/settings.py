@@ -33,8 +33,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".executus")
     """What this folder's embedded server and default database write."""
     database_url: SecretStr | None = None
-    """SQLAlchemy URL of audit and budget; None = an SQLite file in `data_dir`. May hold a password,
-    so it is never printed."""
+    """Database of audit and budget, `postgresql://...` or `sqlite:///...`; None = an SQLite file in
+    `data_dir`. May hold a password, so it is never printed."""
     demo_folder: Path | None = None
     """What the demo's tools may read; None = a small sample that comes with the package."""
     ui_port: int = Field(default=8233, ge=0, le=65_535)
@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         """The database URL, password included: for the stores, never for a log."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite+aiosqlite:///{(self.data_dir / 'executus.db').absolute()}"
+        return f"sqlite:///{(self.data_dir / 'executus.db').absolute()}"
 
 
 def load_settings() -> Settings:

@@ -14,6 +14,9 @@ from executus.plan import Price
 from executus.plugin import ExecutusPlugin
 from executus.ports import Ports
 from executus.settings import Settings
+from executus.stores.database import Database
+from executus.stores.sql_audit import SqlAudit
+from executus.stores.sql_budget import SqlBudget
 
 OFFLINE = "offline/demo"
 """Spec of the model that answers without a key: a script, not a model."""
@@ -30,36 +33,45 @@ class Composition:
 
     plugin: ExecutusPlugin
     """Ready to register on a client."""
+    database: Database | None = None
+    """Where its runs are recorded; ours to close."""
     notes: tuple[str, ...] = ()
     """Lines for people: what stands in for something real."""
 
+    async def close(self) -> None:
+        """Close what `compose` opened."""
+        if self.database is not None:
+            await self.database.close()
 
-def compose(
-    settings: Settings,
-    *,
-    folder: Path | None = None,
-    ports: Ports | None = None,
-) -> Composition:
+
+def compose(settings: Settings, *, folder: Path | None = None) -> Composition:
     """The command line's own host.
 
     Models are those whose keys stand in the environment. Without any, the tier `fast` is the
-    offline script, and `notes` say so.
+    offline script, and `notes` say so. Runs are recorded in the settings' database; who has no cap
+    there may spend what the agent's own limits allow.
     """
     environ = dict(os.environ)
     offline = "fast" not in Models.from_environment(environ).tiers
     if offline:
         environ["EXECUTUS_TIER_FAST"] = OFFLINE
-    models = Models.from_environment(environ, providers=[OfflineProvider()], prices={OFFLINE: FREE})
+    # Our own file is ours to set up; a database that somebody named is migrated by `migrate`.
+    database = Database(settings.database, auto_migrate=settings.database_url is None)
     plugin = ExecutusPlugin(
         agents=[folder_agent()],
         tools=folder_tools(folder or settings.demo_folder),
-        models=models,
-        ports=ports,
+        models=Models.from_environment(
+            environ, providers=[OfflineProvider()], prices={OFFLINE: FREE}
+        ),
+        ports=Ports(
+            audit=SqlAudit(database), budget=SqlBudget(database, unlimited_by_default=True)
+        ),
     )
-    return Composition(plugin=plugin, notes=(OFFLINE_NOTE,) if offline else ())
+    notes = (OFFLINE_NOTE,) if offline else ()
+    return Composition(plugin=plugin, database=database, notes=notes)
 
 
-def load_plugin(reference: str) -> ExecutusPlugin:
+def load_app(reference: str) -> Composition:
     """A host's own plugin, from `module:attribute`: a plugin, or a function that makes one.
 
     Raises:
@@ -79,4 +91,4 @@ def load_plugin(reference: str) -> ExecutusPlugin:
         kind = type(plugin).__name__
         msg = f"--app `{reference}` is a {kind}; it must be an ExecutusPlugin or make one"
         raise ConfigError(msg)
-    return plugin
+    return Composition(plugin=plugin)

@@ -67,6 +67,7 @@ async def execute(order: Order, settings: Settings) -> int:
     console = Console(stderr=True)
     composition = compose(settings, folder=order.folder)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(composition.close)
         place = await stack.enter_async_context(open_place(settings))
         client = await connect(
             place.profile, plugins=[composition.plugin], seconds=settings.connect_seconds

@@ -10,12 +10,11 @@ import click
 from temporalio.worker import Worker
 
 from executus.cli import log
-from executus.cli.compose import compose, load_plugin
+from executus.cli.compose import compose, load_app
 from executus.cli.place import Place, open_place
 from executus.cli.signals import stop_event
 from executus.connect import connect, load_profile
 from executus.errors import ConfigError
-from executus.plugin import ExecutusPlugin
 from executus.settings import Settings, load_settings
 
 logger = logging.getLogger("executus.worker")
@@ -43,10 +42,15 @@ def worker(*, task_queue: str | None, app: str | None, dev: bool) -> None:
 
 async def serve(settings: Settings, app: str | None) -> None:
     """Serve until a signal comes or the worker fails."""
-    plugin = _plugin(settings, app)
+    composition = load_app(app) if app is not None else compose(settings)
+    for note in composition.notes:
+        logger.warning(note)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(composition.close)
         place = await stack.enter_async_context(open_place(settings))
-        client = await connect(place.profile, plugins=[plugin], seconds=settings.connect_seconds)
+        client = await connect(
+            place.profile, plugins=[composition.plugin], seconds=settings.connect_seconds
+        )
         serving = Worker(
             client,
             task_queue=settings.task_queue,
@@ -68,15 +72,6 @@ async def _until_told(serving: Worker, settings: Settings, place: Place) -> None
     told.cancel()
     await running
     _log("stopped", place=place, settings=settings)
-
-
-def _plugin(settings: Settings, app: str | None) -> ExecutusPlugin:
-    if app is not None:
-        return load_plugin(app)
-    composition = compose(settings)
-    for note in composition.notes:
-        logger.warning(note)
-    return composition.plugin
 
 
 def _log(what: str, *, place: Place, settings: Settings) -> None:

@@ -10,7 +10,7 @@ def test_every_default_works_without_an_environment() -> None:
     settings = load_settings()
     assert settings.task_queue == "executus"
     assert settings.graceful_shutdown_seconds == 25
-    assert settings.database == f"sqlite+aiosqlite:///{Path('.executus/executus.db').absolute()}"
+    assert settings.database == f"sqlite:///{Path('.executus/executus.db').absolute()}"
 
 
 def test_the_environment_overrides_and_an_empty_variable_does_not(monkeypatch) -> None:
@@ -22,11 +22,11 @@ def test_the_environment_overrides_and_an_empty_variable_does_not(monkeypatch) -
 
 
 def test_a_database_password_is_never_printed(monkeypatch) -> None:
-    monkeypatch.setenv("EXECUTUS_DATABASE_URL", "postgresql+psycopg://me:hunter2@db/x")
+    monkeypatch.setenv("EXECUTUS_DATABASE_URL", "postgresql://me:hunter2@db/x")
     settings = load_settings()
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in settings.model_dump_json()
-    assert settings.database == "postgresql+psycopg://me:hunter2@db/x"
+    assert settings.database == "postgresql://me:hunter2@db/x"
 
 
 def test_a_bad_value_names_its_variable(monkeypatch) -> None:
