@@ -70,9 +70,9 @@ ZERO = Amounts()
 
 def whole(amount: float) -> int:
     """A non-negative amount rounded up, within the largest one."""
-    if not math.isfinite(amount) or amount < 0:
-        raise RequestError(f"an amount is a finite number, not below 0: {amount}")
-    return min(MAX_AMOUNT, math.ceil(amount))
+    if not 0 <= amount < math.inf:  # NaN compares false, and so does not pass
+        raise RequestError("an amount is a finite number, not below 0")
+    return math.ceil(min(MAX_AMOUNT, amount))
 
 
 def milliseconds(seconds: float) -> int:

@@ -24,6 +24,7 @@ from executus.stores.caps import CapChange, raised, use_of
 from executus.stores.ledger import (
     CURRENCIES,
     HOUR,
+    MAX_AMOUNT,
     WINDOWS,
     ZERO,
     Amounts,
@@ -351,7 +352,8 @@ class MemoryBudget:
 
 
 def _key(call: BudgetCall | BudgetMeter) -> AttemptKey:
-    return ident(call.run_id), ident(call.execution_id), ident(call.step_id), call.attempt
+    names = ident(call.run_id), ident(call.execution_id), ident(call.step_id)
+    return *names, min(call.attempt, MAX_AMOUNT)
 
 
 def _public(hold: _Hold) -> BudgetHold:

@@ -6,11 +6,11 @@ and attempts that never were (a killed worker) at their worst case; whatever is 
 the parent, or is released. Times, windows and sums are the database's own.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import Table, and_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from executus.budget import (
@@ -132,9 +132,7 @@ class SqlBudget(BudgetDesk):
         before = await _hold(connection, run_id)
         if before is None:
             hold = await self._draft(connection, check, run_id, params)
-            statement = insert(self._database.dialect, runs).values(row_of(hold))
-            result = await connection.execute(statement.on_conflict_do_nothing())
-            if result.rowcount == 1:
+            if await self._insert(connection, runs, row_of(hold)):
                 hold = await self._cover(connection, hold, check_amounts(check))
                 await _save(connection, hold)
                 return ADMITTED
@@ -178,8 +176,7 @@ class SqlBudget(BudgetDesk):
             "estimate_micro_usd": estimate.micro_usd,
             "at": await self._database.now(connection),
         }
-        statement = insert(self._database.dialect, attempts).values(values)
-        if (await connection.execute(statement.on_conflict_do_nothing())).rowcount == 0:
+        if not await self._insert(connection, attempts, values):
             query = select(attempts.c.params).where(_is(call))
             if await connection.scalar(query) != params:
                 raise ReservationMismatch(f"call {_name(call)} was authorised otherwise before")
@@ -195,6 +192,14 @@ class SqlBudget(BudgetDesk):
             hold = await self._cover(connection, hold, short)
         await _save(connection, hold)
         return ADMITTED
+
+    async def _insert(
+        self, connection: AsyncConnection, table: Table, values: Mapping[str, object]
+    ) -> bool:
+        """Insert a row; False when its key is there already."""
+        # A driver's count of inserted rows differs between the two databases; RETURNING does not.
+        statement = insert(self._database.dialect, table).values(values).on_conflict_do_nothing()
+        return (await connection.execute(statement.returning(table.c.run_id))).first() is not None
 
     async def _cover(self, connection: AsyncConnection, hold: Hold, short: Amounts) -> Hold:
         """Bring `short` into the hold: from the parent's slack, the rest through the gate."""
