@@ -34,7 +34,7 @@ from tests.models.support import (
     wired,
 )
 from tests.provider_server import Call, Tokens, Turn, call, calls, say, turn
-from tests.provider_server.replies import Refuse, Say, Think
+from tests.provider_server.replies import Raw, Refuse, Say, Think
 
 EACH_API = pytest.mark.parametrize("api", APIS)
 CONVERSATION = (
@@ -574,6 +574,20 @@ async def test_one_provider_serves_many_calls_at_once_each_its_own(api: str) -> 
         replies = await asyncio.gather(*(provider.complete(one, quiet) for one in asked))
     for n, reply in enumerate(replies):
         assert f"question {n:04}" in reply.message.text
+
+
+@EACH_API
+async def test_what_we_never_asked_for_is_left_out(api: str) -> None:
+    odd = Raw({"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"q": "x"}})
+    reply = await ask(api, turn(odd, Say("x"), odd))
+    assert [part.type for part in reply.message.parts] == ["text"]
+    assert reply.stop == "end"
+
+
+async def test_anthropic_input_given_whole_is_kept() -> None:
+    whole = Raw({"type": "tool_use", "id": "t", "name": "add", "input": {"a": 1}})
+    reply = await ask("anthropic", turn(whole, finish="tool_calls"))
+    assert reply.message.tool_calls[0].arguments == '{"a":1}'
 
 
 @EACH_API

@@ -225,6 +225,12 @@ async def test_what_is_no_model_error_passes_through() -> None:
     assert world.health.snapshot() == {}
 
 
+async def test_an_empty_chain_is_a_mistake_of_the_caller() -> None:
+    world = World()
+    with pytest.raises(ValueError, match="at least one target"):
+        await world.attempt()
+
+
 FAULTS = st.sampled_from([*sorted(TRANSIENT_FAULTS | SKIP_FAULTS), *FINAL, None])
 WISHES = st.sampled_from([0.5, 3.0, 90.0])
 OUTCOME = FAULTS | st.tuples(st.sampled_from(sorted(TRANSIENT_FAULTS)), WISHES)

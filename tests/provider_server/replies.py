@@ -34,7 +34,14 @@ class Refuse:
     text: str
 
 
-Block = Say | Call | Think | Refuse
+@dataclass(frozen=True)
+class Raw:
+    """A block or item of a kind we never asked for, as the format writes it."""
+
+    data: dict[str, Any]
+
+
+Block = Say | Call | Think | Refuse | Raw
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class Turn:
     """None: the server reports no usage."""
     delay: float = 0.0
     """Seconds before the first byte."""
+    pace: float = 0.0
+    """Seconds between two events."""
     piece: int = 64
     """Characters in one delta."""
     broken: Literal["", "drop", "stall", "malformed", "error", "failed"] = ""

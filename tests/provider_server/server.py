@@ -153,6 +153,7 @@ class ProviderServer:
         for event in events(exchange.api, turn, exchange.model):
             writer.write(b"%x\r\n%s\r\n" % (len(event), event))
             await writer.drain()
+            await asyncio.sleep(turn.pace)
         if turn.broken == "drop":
             writer.transport.abort()
             return False

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from tests.provider_server.replies import Call, Refuse, Say, Status, Think, Tokens, Turn
+from tests.provider_server.replies import Call, Raw, Refuse, Say, Status, Think, Tokens, Turn
 
 Api = Literal["anthropic", "openai-responses", "openai-chat"]
 PATHS: dict[str, Api] = {
@@ -161,6 +161,8 @@ def _anthropic_block(block: Any, index: int, size: int) -> tuple[dict[str, Any],
             return {"type": "text", "text": ""}, deltas
         case Think(_, data, redacted=True):
             return {"type": "redacted_thinking", "data": data}, []
+        case Raw(data):
+            return data, []
         case Think(text, data):
             deltas = [{"type": "thinking_delta", "thinking": p} for p in _pieces(text, size)]
             deltas.append({"type": "signature_delta", "signature": data})
@@ -249,6 +251,8 @@ def _responses_item(turn: Turn, block: Any, index: int) -> tuple[dict[str, Any],
             item["encrypted_content"] = data
             pieces = list(_pieces(text, turn.piece))
             return item, "response.reasoning_summary_text.delta", pieces
+        case Raw(data):
+            return data, "response.unheard_of.delta", []
         case Call(name, arguments, given):
             item = {
                 "type": "function_call",
@@ -275,22 +279,8 @@ def _chat(turn: Turn, model: str) -> Iterator[bytes]:
     yield chunk({"role": "assistant", "content": "", **turn.extra})
     number = 0
     for block in turn.blocks:
-        match block:
-            case Say(text):
-                yield from (chunk({"content": p}) for p in _pieces(text, turn.piece))
-            case Refuse(text):
-                yield from (chunk({"refusal": p}) for p in _pieces(text, turn.piece))
-            case Think(text):
-                yield from (chunk({"reasoning_content": p}) for p in _pieces(text, turn.piece))
-            case Call(name, arguments, given):
-                call_id = f"call_{number}" if given is None else given
-                start = {"id": call_id, "type": "function"}
-                function: dict[str, Any] = {"name": name, "arguments": ""}
-                yield chunk({"tool_calls": [{"index": number, **start, "function": function}]})
-                for piece in _pieces(arguments, turn.piece):
-                    function = {"arguments": piece}
-                    yield chunk({"tool_calls": [{"index": number, "function": function}]})
-                number += 1
+        yield from (chunk(delta) for delta in _chat_deltas(block, number, turn.piece))
+        number += isinstance(block, Call)
     if turn.finish is None:
         yield _sse("[DONE]")
         return
@@ -298,6 +288,25 @@ def _chat(turn: Turn, model: str) -> Iterator[bytes]:
     if turn.tokens:
         yield chunk(None, usage=_chat_usage(turn.tokens))
     yield _sse("[DONE]")
+
+
+def _chat_deltas(block: Any, number: int, size: int) -> Iterator[dict[str, Any]]:
+    match block:
+        case Say(text):
+            yield from ({"content": p} for p in _pieces(text, size))
+        case Refuse(text):
+            yield from ({"refusal": p} for p in _pieces(text, size))
+        case Think(text):
+            yield from ({"reasoning_content": p} for p in _pieces(text, size))
+        case Raw(data):
+            yield data
+        case Call(name, arguments, given):
+            call_id = f"call_{number}" if given is None else given
+            function = {"name": name, "arguments": ""}
+            start = {"index": number, "id": call_id, "type": "function", "function": function}
+            yield {"tool_calls": [start]}
+            for piece in _pieces(arguments, size):
+                yield {"tool_calls": [{"index": number, "function": {"arguments": piece}}]}
 
 
 def _chat_usage(tokens: Tokens) -> dict[str, Any]:
