@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 MAX_LINE = 1_000
 """Characters of the whole."""
-MAX_PROBLEM = 200
+MAX_PROBLEM = 120
 """Characters of one problem."""
-MAX_PROBLEMS = 10
+MAX_PROBLEMS = 6
+"""Problems told one by one: so many that what comes after them still has room."""
 NOTHING = "(it takes none)"
 
 

@@ -93,6 +93,7 @@ async def test_many_problems_stay_within_a_kilobyte() -> None:
     many = {f"{'x' * 200}{i}": 1 for i in range(500)}
     part = await call(order, json.dumps(many))
     assert len(part.text) <= 1_100
+    assert part.text.endswith("; and 495 more; known arguments: items, speed, limit, password")
 
 
 @tool(secret_arguments=True)
