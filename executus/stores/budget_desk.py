@@ -4,8 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, Select, and_, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from executus.budget import BudgetCap, BudgetHold, BudgetOverrun, BudgetUse, Currency, Window
 from executus.stores.canonical import ident, micros, moment
@@ -38,17 +37,17 @@ class BudgetDesk:
         """
         change = change.checked()
 
-        async def work(connection: AsyncConnection) -> BudgetCap:
+        def work(connection: Connection) -> BudgetCap:
             scope, period, currency = change.place
             here = and_(caps.c.scope == scope, caps.c.period == period, caps.c.currency == currency)
-            last = await connection.scalar(select(func.max(caps.c.version)).where(here))
-            at = moment(await self._database.now(connection))
+            last = connection.scalar(select(func.max(caps.c.version)).where(here))
+            at = moment(self._database.now(connection))
             version = change.version((last or 0) + 1, at)
             values = version.model_dump() | {"period": version.window, "set_at": micros(at)}
             del values["window"]
             if change.currency is not None and change.cap is not None:
                 values["cap"] = stored(change.currency, change.cap)
-            await connection.execute(caps.insert().values(values))
+            connection.execute(caps.insert().values(values))
             return version
 
         return await self._database.write(work)
@@ -71,13 +70,13 @@ class BudgetDesk:
         """What a scope used and may use now, for every window and currency."""
         name = scope_name(scope)
 
-        async def work(connection: AsyncConnection) -> list[BudgetUse]:
-            hour = await self._database.now(connection) // HOUR
-            holding = await self._caps(connection, name)
+        def work(connection: Connection) -> list[BudgetUse]:
+            hour = self._database.now(connection) // HOUR
+            holding = self._caps(connection, name)
             shown: list[BudgetUse] = []
             for window in WINDOWS:
                 if window != "run":
-                    uses = await self._gate.uses(connection, name, window, hour)
+                    uses = self._gate.uses(connection, name, window, hour)
                     shown += [use_of(name, window, c, holding, uses) for c in CURRENCIES]
             return shown
 
@@ -101,15 +100,15 @@ class BudgetDesk:
             query = query.where(overruns.c.run_id == ident(run_id))
         return await self._list(query, _overrun)
 
-    async def _caps(self, connection: AsyncConnection, scope: str) -> list[Cap]:
+    def _caps(self, connection: Connection, scope: str) -> list[Cap]:
         try:
-            return await self._gate.caps(connection, [scope])
+            return self._gate.caps(connection, [scope])
         except Refused:
             return []
 
     async def _list(self, query: Select[Any], of: Callable[[Any], T]) -> list[T]:
-        async def work(connection: AsyncConnection) -> list[T]:
-            return [of(row) for row in await connection.execute(query)]
+        def work(connection: Connection) -> list[T]:
+            return [of(row) for row in connection.execute(query)]
 
         return await self._database.read(work)
 

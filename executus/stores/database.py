@@ -1,21 +1,25 @@
 """One database for records and money: SQLite by default, PostgreSQL at scale.
 
-All that the stores see is `read` and `write`, each one transaction. When one fails they get a
-`StoreError` without SQL, values or passwords in its text.
+All that the stores see is `read` and `write`, each one transaction: a plain function over a
+SQLAlchemy connection. On PostgreSQL it runs over the async driver; on SQLite it runs as a whole in
+a thread, because a driver that hops to its thread for each statement costs four times the CPU
+(docs/decisions/0010-sqlite-in-a-thread.md). When a transaction fails the caller gets a `StoreError`
+without SQL, values or passwords in its text.
 """
 
 import asyncio
 import importlib.util
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
-from sqlalchemy import URL, event, func, make_url, select
+from sqlalchemy import URL, Connection, create_engine, event, func, make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import QueuePool, StaticPool
 
 from executus.errors import ConfigError, MissingExtra, SchemaError, StoreError
 from executus.stores.canonical import micros
@@ -32,7 +36,92 @@ REPLICA_ATTRS = frozenset({"any", "standby", "prefer-standby", "read-only"})
 
 T = TypeVar("T")
 Dialect = Literal["sqlite", "postgresql"]
-Work = Callable[[AsyncConnection], Awaitable[T]]
+Work = Callable[[Connection], T]
+
+
+class Backend(Protocol):
+    """Runs one transaction, and closes."""
+
+    async def transact(self, work: Work[T], *, write: bool) -> T:
+        """Run `work` and commit, or roll back when it raises."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class SqliteBackend:
+    """SQLite: a transaction is one hop to a thread."""
+
+    def __init__(self, url: URL) -> None:
+        memory = not url.database or url.database == ":memory:"
+        if url.database and not memory:
+            Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._engine = create_engine(
+            url,
+            hide_parameters=True,
+            poolclass=StaticPool if memory else QueuePool,
+            connect_args={"timeout": TIMEOUT, "check_same_thread": False},
+        )
+        event.listen(self._engine, "connect", set_up_sqlite)
+        event.listen(self._engine, "begin", begin_sqlite)
+        # A database in memory is one connection, so one thread.
+        self._threads = ThreadPoolExecutor(1 if memory else 4, "executus-sqlite")
+        # SQLite has one writer. Waiting here is fair and wakes at once; its own busy handler
+        # sleeps up to 100 ms between two looks.
+        self._writer = asyncio.Lock()
+
+    async def transact(self, work: Work[T], *, write: bool) -> T:
+        """Run `work` in a thread."""
+        loop = asyncio.get_running_loop()
+        if not write:
+            return await loop.run_in_executor(self._threads, self._do, work, False)
+        async with self._writer:
+            return await loop.run_in_executor(self._threads, self._do, work, True)
+
+    async def close(self) -> None:
+        """Close every connection and end the threads."""
+        self._threads.shutdown(wait=True)
+        self._engine.dispose()
+
+    def _do(self, work: Work[T], write: bool) -> T:
+        with self._engine.connect() as connection:
+            connection.execution_options(**{WRITES: write})
+            with connection.begin():
+                return work(connection)
+
+
+class PostgresBackend:
+    """PostgreSQL: the async driver, driven by SQLAlchemy's greenlets."""
+
+    def __init__(self, url: URL, pool_size: int) -> None:
+        # Prepared statements break behind a transaction-pooling pgbouncer (reliability.md F18), and
+        # a replica must never be read for a decision.
+        options: dict[str, object] = {"prepare_threshold": None, "connect_timeout": 5}
+        if "target_session_attrs" not in url.query:
+            options["target_session_attrs"] = "read-write"
+        self._engine = create_async_engine(
+            url,
+            hide_parameters=True,
+            isolation_level="READ COMMITTED",
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=TIMEOUT,
+            connect_args=options,
+        )
+        # A read sees one moment: a proof that mixes two would name breaks that are not there.
+        self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
+
+    async def transact(self, work: Work[T], *, write: bool) -> T:
+        """Run `work`, for at most TIMEOUT seconds."""
+        engine = self._engine if write else self._reader
+        async with asyncio.timeout(TIMEOUT), engine.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
 
 
 class Database:
@@ -56,10 +145,11 @@ class Database:
         self._auto_migrate = auto_migrate
         self._clock = clock
         self._ready = False
-        self._engine = _engine(self._url, pool_size)
-        # SQLite has one writer. Waiting here is fair and wakes at once; its own busy handler
-        # sleeps up to 100 ms between two looks.
-        self._writer = asyncio.Lock() if self.dialect == "sqlite" else None
+        self._backend: Backend = (
+            SqliteBackend(self._url)
+            if self.dialect == "sqlite"
+            else PostgresBackend(self._url, pool_size)
+        )
 
     @property
     def dialect(self) -> Dialect:
@@ -71,11 +161,6 @@ class Database:
         """Where it is, for people: never with a password."""
         return self._url.render_as_string(hide_password=True)
 
-    @property
-    def engine(self) -> AsyncEngine:
-        """The engine, for inspection."""
-        return self._engine
-
     def require_primary(self) -> None:
         """Refuse a URL that may lead to a replica: a gate never decides on what is stale."""
         attrs = str(self._url.query.get("target_session_attrs", "read-write"))
@@ -85,13 +170,13 @@ class Database:
                 "leave it out or say read-write"
             )
 
-    async def now(self, connection: AsyncConnection) -> int:
+    def now(self, connection: Connection) -> int:
         """Microseconds since 1970 by the server's clock: workers' clocks may be off by a day."""
         if self._clock is not None:
             return micros(self._clock())
         if self.dialect == "sqlite":
             return micros(datetime.now(UTC))
-        return micros((await connection.execute(select(func.clock_timestamp()))).scalar_one())
+        return micros(connection.execute(select(func.clock_timestamp())).scalar_one())
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` in a transaction that only reads."""
@@ -114,7 +199,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._engine.dispose()
+        await self._backend.close()
 
     async def _prepare(self) -> None:
         if self._ready:
@@ -143,7 +228,7 @@ class Database:
     async def _retry(self, work: Work[T], *, write: bool) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._transact(work, write=write)
+                return await self._backend.transact(work, write=write)
             except DBAPIError as failure:
                 if attempt == ATTEMPTS or not broke(failure):
                     raise explain(failure, self._url) from None
@@ -151,22 +236,6 @@ class Database:
             except (SQLAlchemyError, OSError, TimeoutError) as failure:
                 raise explain(failure, self._url) from None
         raise StoreError("the database broke every try")
-
-    async def _transact(self, work: Work[T], *, write: bool) -> T:
-        lock: AbstractAsyncContextManager[object] = nullcontext()
-        if write and self._writer is not None:
-            lock = self._writer
-        limit = TIMEOUT if self.dialect == "postgresql" else None
-        async with lock, asyncio.timeout(limit), self._engine.connect() as connection:
-            await connection.execution_options(**self._options(write=write))
-            async with connection.begin():
-                return await work(connection)
-
-    def _options(self, *, write: bool) -> dict[str, object]:
-        # A read sees one moment: a proof that mixes two would name breaks that are not there.
-        if write or self.dialect == "sqlite":
-            return {WRITES: write}
-        return {WRITES: write, "isolation_level": "REPEATABLE READ"}
 
 
 def parse_url(url: str | None) -> URL:
@@ -182,34 +251,9 @@ def parse_url(url: str | None) -> URL:
             "postgresql://user:password@host/name"
         ) from None
     if backend == "sqlite":
-        return parsed.set(drivername="sqlite+aiosqlite")
+        return parsed.set(drivername="sqlite+pysqlite")
     if backend not in {"postgresql", "postgres"}:
         raise ConfigError(f"`{backend}` is not a database for executus: use sqlite or postgresql")
     if importlib.util.find_spec("psycopg") is None:
         raise MissingExtra("postgres", "A PostgreSQL database")
     return parsed.set(drivername="postgresql+psycopg")
-
-
-def _engine(url: URL, pool_size: int) -> AsyncEngine:
-    # Values never enter an error's text or a log (`hide_parameters`).
-    if url.get_backend_name() == "sqlite":
-        if url.database and url.database != ":memory:":
-            Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        engine = create_async_engine(url, hide_parameters=True, connect_args={"timeout": TIMEOUT})
-        event.listen(engine.sync_engine, "connect", set_up_sqlite)
-        event.listen(engine.sync_engine, "begin", begin_sqlite)
-        return engine
-    # Prepared statements break behind a transaction-pooling pgbouncer (reliability.md F18), and a
-    # replica must never be read for a decision.
-    options: dict[str, object] = {"prepare_threshold": None, "connect_timeout": 5}
-    if "target_session_attrs" not in url.query:
-        options["target_session_attrs"] = "read-write"
-    return create_async_engine(
-        url,
-        hide_parameters=True,
-        isolation_level="READ COMMITTED",
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=TIMEOUT,
-        connect_args=options,
-    )

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, and_, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, func, select, update
 
 from executus.budget import BudgetCap, BudgetDecision, Window
 from executus.stores.canonical import moment
@@ -93,74 +92,68 @@ class Gate:
         """What counts against a cap: also what others hold and have not spent yet."""
         return settled + reserved
 
-    async def caps(self, connection: AsyncConnection, names: Sequence[str]) -> list[Cap]:
+    def caps(self, connection: Connection, names: Sequence[str]) -> list[Cap]:
         """The caps that hold for scopes; raises Refused when nothing was said about one."""
         wanted = {*names, *map(wildcard, names)}
-        found = await connection.execute(select(caps).where(caps.c.scope.in_(wanted)))
+        found = connection.execute(select(caps).where(caps.c.scope.in_(wanted)))
         rows = [cap_of(row) for row in found]
         holding, missing = resolve_caps(names, rows, unlimited=self._unlimited)
         if missing:
             raise Refused(denied_missing(missing[0]))
         return holding
 
-    async def take(
-        self, connection: AsyncConnection, hold: Hold, asked: Mapping[str, Amounts]
-    ) -> None:
+    def take(self, connection: Connection, hold: Hold, asked: Mapping[str, Amounts]) -> None:
         """Reserve `asked` (by scope) under all caps, or raise Denied."""
-        holding = await self.caps(connection, hold.scopes)
-        await self._lock(connection, hold)
-        tree = await self._tree(connection, hold, holding)
+        holding = self.caps(connection, hold.scopes)
+        self._lock(connection, hold)
+        tree = self._tree(connection, hold, holding)
         for scope in hold.scopes:
             mine = [c for c in holding if c.scope == scope and asked[scope].of(c.currency)]
             if not self._fits_run(mine, tree, asked[scope]):
                 raise Denied(hold, asked)
             conditions = [self._fits(c, hold.hour, asked[scope]) for c in mine if c.window != "run"]
             statement = update(scopes).where(scopes.c.scope == scope, *conditions)
-            result = await connection.execute(statement.values(_grow(scopes, asked[scope], ZERO)))
+            result = connection.execute(statement.values(_grow(scopes, asked[scope], ZERO)))
             if result.rowcount != 1:
                 raise Denied(hold, asked)
-        await self._post_hours(connection, hold, {s: (asked[s], ZERO) for s in hold.scopes})
+        self._post_hours(connection, hold, {s: (asked[s], ZERO) for s in hold.scopes})
 
-    async def post(
+    def post(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         hold: Hold,
         changes: Mapping[str, tuple[Amounts, Amounts]],
     ) -> None:
         """Change reserved and settled of scopes without asking: the money is gone already."""
-        await self._lock(connection, hold)
+        self._lock(connection, hold)
         for scope in hold.scopes:
             reserved, settled = changes[scope]
             statement = update(scopes).where(scopes.c.scope == scope)
-            await connection.execute(statement.values(_grow(scopes, reserved, settled)))
-        await self._post_hours(connection, hold, changes)
+            connection.execute(statement.values(_grow(scopes, reserved, settled)))
+        self._post_hours(connection, hold, changes)
 
-    async def explain(
-        self, connection: AsyncConnection, refusal: Denied, now: int
-    ) -> BudgetDecision | None:
+    def explain(self, connection: Connection, refusal: Denied, now: int) -> BudgetDecision | None:
         """The refusal in words; None when there is room by now."""
         hold = refusal.hold
-        holding = await self.caps(connection, hold.scopes)
-        tree = await self._tree(connection, hold, holding)
+        holding = self.caps(connection, hold.scopes)
+        tree = self._tree(connection, hold, holding)
         rooms: list[Room] = []
         for cap in holding:
             asked = refusal.asked[cap.scope].of(cap.currency)
             uses = (
                 [use for names, use in tree if cap.scope in names]
                 if cap.window == "run"
-                else await self.uses(connection, cap.scope, cap.window, hold.hour)
+                else self.uses(connection, cap.scope, cap.window, hold.hour)
             )
             settled = sum(use.settled.of(cap.currency) for use in uses)
             reserved = sum(use.reserved.of(cap.currency) for use in uses)
             if asked and self.used(settled, reserved) + asked > cap.cap:
-                ends = await _first_end(connection, cap.scope)
+                ends = _first_end(connection, cap.scope)
                 wait = waiting(cap, asked, uses, now=now, expires_at=ends)
                 rooms.append(Room(cap, settled, reserved, asked, wait))
         return denied(rooms) if rooms else None
 
-    async def uses(
-        self, connection: AsyncConnection, scope: str, window: Window, hour: int
-    ) -> list[Use]:
+    def uses(self, connection: Connection, scope: str, window: Window, hour: int) -> list[Use]:
         """What a scope used, hour by hour, in the window of a reserve made in `hour`."""
         first, last = hours_of(window, hour)
         query = select(hours).where(hours.c.scope == scope, hours.c.hour.between(first, last))
@@ -168,7 +161,7 @@ class Gate:
             query = select(scopes).where(scopes.c.scope == scope)
         return [
             Use(getattr(row, "hour", 0), _amounts(row, "settled"), _amounts(row, "reserved"))
-            for row in await connection.execute(query)
+            for row in connection.execute(query)
         ]
 
     def _fits(self, cap: Cap, hour: int, asked: Amounts) -> ColumnElement[bool]:
@@ -198,20 +191,20 @@ class Gate:
                     return False
         return True
 
-    async def _lock(self, connection: AsyncConnection, hold: Hold) -> None:
+    def _lock(self, connection: Connection, hold: Hold) -> None:
         """Lock the scopes' rows in sorted order, and make those of scope and hour."""
         names = list(hold.scopes)
         query = select(scopes.c.scope).where(scopes.c.scope.in_(names)).order_by(scopes.c.scope)
-        there = set((await connection.execute(query.with_for_update())).scalars())
+        there = set((connection.execute(query.with_for_update())).scalars())
         if len(there) < len(names):
             missing = [{"scope": name, **_row(ZERO, ZERO)} for name in names if name not in there]
             statement = insert(self._dialect, scopes).on_conflict_do_nothing()
-            await connection.execute(statement, missing)
-            await connection.execute(query.with_for_update())
+            connection.execute(statement, missing)
+            connection.execute(query.with_for_update())
 
-    async def _post_hours(
+    def _post_hours(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         hold: Hold,
         changes: Mapping[str, tuple[Amounts, Amounts]],
     ) -> None:
@@ -219,16 +212,16 @@ class Gate:
             reserved, settled = changes[scope]
             here = and_(hours.c.scope == scope, hours.c.hour == hold.hour)
             statement = update(hours).where(here).values(_grow(hours, reserved, settled))
-            if (await connection.execute(statement)).rowcount == 0:
+            if (connection.execute(statement)).rowcount == 0:
                 row = {"scope": scope, "hour": hold.hour, **_row(reserved, settled)}
-                await connection.execute(hours.insert().values(row))
+                connection.execute(hours.insert().values(row))
 
-    async def _tree(
-        self, connection: AsyncConnection, hold: Hold, holding: Iterable[Cap]
+    def _tree(
+        self, connection: Connection, hold: Hold, holding: Iterable[Cap]
     ) -> list[tuple[frozenset[str], Use]]:
         if not any(cap.window == "run" for cap in holding):
             return []
-        found = await connection.execute(select(runs).where(runs.c.root_run_id == hold.root_run_id))
+        found = connection.execute(select(runs).where(runs.c.root_run_id == hold.root_run_id))
         return [
             (
                 frozenset(member.scopes),
@@ -316,8 +309,8 @@ def _grow(table: Table, reserved: Amounts, settled: Amounts) -> dict[str, Any]:
     return grown or {"reserved_ms": table.c.reserved_ms}
 
 
-async def _first_end(connection: AsyncConnection, scope: str) -> int | None:
+def _first_end(connection: Connection, scope: str) -> int | None:
     """When the first hold of a scope ends, as far as the next thousand holds tell."""
     query = select(runs.c.scopes, runs.c.expires_at).where(runs.c.n_settle == 0)
-    found = await connection.execute(query.order_by(runs.c.expires_at).limit(1_000))
+    found = connection.execute(query.order_by(runs.c.expires_at).limit(1_000))
     return next((row.expires_at for row in found if scope in json.loads(row.scopes)), None)

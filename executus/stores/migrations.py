@@ -6,8 +6,7 @@ worker (a rolling upgrade) serves it still.
 
 from typing import NamedTuple
 
-from sqlalchemy import func, inspect, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, func, inspect, select, text
 
 from executus.stores.schema import migrations as applied_table
 
@@ -176,27 +175,27 @@ CREATE_APPLIED = """CREATE TABLE IF NOT EXISTS executus_migrations (
 )"""
 
 
-async def missing(connection: AsyncConnection) -> list[str]:
+def missing(connection: Connection) -> list[str]:
     """Names of the steps that the database lacks."""
-    there = await connection.run_sync(lambda sync: inspect(sync).has_table(applied_table.name))
-    applied = await _applied(connection) if there else set[str]()
+    there = inspect(connection).has_table(applied_table.name)
+    applied = _applied(connection) if there else set[str]()
     return [step.name for step in MIGRATIONS if step.name not in applied]
 
 
-async def migrate(connection: AsyncConnection, dialect: str) -> list[str]:
+def migrate(connection: Connection, dialect: str) -> list[str]:
     """Apply what is missing, in one transaction; a second migrator waits and finds nothing to do.
 
     SQLite needs no lock of its own: the transaction begins with the write lock.
     """
     if dialect == "postgresql":
-        await connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
-    await connection.execute(text(CREATE_APPLIED))
-    applied = await _applied(connection)
+        connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+    connection.execute(text(CREATE_APPLIED))
+    applied = _applied(connection)
     lacking = [step for step in MIGRATIONS if step.name not in applied]
     for step in lacking:
         for statement in step.statements(dialect):
-            await connection.execute(text(statement))
-        await connection.execute(applied_table.insert().values(name=step.name))
+            connection.execute(text(statement))
+        connection.execute(applied_table.insert().values(name=step.name))
     return [step.name for step in lacking]
 
 
@@ -210,5 +209,5 @@ def script(dialect: str) -> str:
     return "".join(f"{part};\n" for part in (*parts, "COMMIT"))
 
 
-async def _applied(connection: AsyncConnection) -> set[str]:
-    return set((await connection.execute(select(applied_table.c.name))).scalars())
+def _applied(connection: Connection) -> set[str]:
+    return set((connection.execute(select(applied_table.c.name))).scalars())

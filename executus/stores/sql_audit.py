@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Executable, RowMapping, Select, delete, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Executable, RowMapping, Select, delete, select, update
 
 from executus.audit import (
     AuditBreak,
@@ -72,9 +71,9 @@ class SqlAudit:
         """Open the record; nothing changes when it has an opening already."""
         draft = draft_open(self._redaction, opening)
 
-        async def work(connection: AsyncConnection) -> None:
-            record = await self._lock(connection, ident(opening.run_id), draft)
-            await self._append(connection, record, [draft])
+        def work(connection: Connection) -> None:
+            record = self._lock(connection, ident(opening.run_id), draft)
+            self._append(connection, record, [draft])
 
         await self._database.write(work)
 
@@ -84,9 +83,9 @@ class SqlAudit:
         if not drafts:
             return
 
-        async def work(connection: AsyncConnection) -> None:
-            record = await self._lock(connection, ident(run_id), drafts[0])
-            await self._append(connection, record, drafts)
+        def work(connection: Connection) -> None:
+            record = self._lock(connection, ident(run_id), drafts[0])
+            self._append(connection, record, drafts)
 
         await self._database.write(work)
 
@@ -103,14 +102,14 @@ class SqlAudit:
         opening = draft_open(self._redaction, closing.opening)
         close = draft_close(self._redaction, closing)
 
-        async def work(connection: AsyncConnection) -> AuditReceipt:
-            record = await self._lock(connection, ident(closing.opening.run_id), opening)
+        def work(connection: Connection) -> AuditReceipt:
+            record = self._lock(connection, ident(closing.opening.run_id), opening)
             if record.closed_head is None or record.closed_entries is None:
-                links = await self._append(connection, record, [opening, close])
+                links = self._append(connection, record, [opening, close])
                 if not links or links[-1].entry != "close":
                     raise StoreError(f"the record of run {record.run_id} is damaged: verify it")
                 last = links[-1]
-                await connection.execute(
+                connection.execute(
                     update(runs)
                     .where(runs.c.run_id == record.run_id)
                     .values(
@@ -155,10 +154,10 @@ class SqlAudit:
         """Every entry of the run's chain, in order."""
         key = ident(run_id)
 
-        async def work(connection: AsyncConnection) -> list[AuditEntry]:
+        def work(connection: Connection) -> list[AuditEntry]:
             query = select(runs.c.closed_entries).where(runs.c.run_id == key)
-            closed = (await connection.execute(query)).scalar_one_or_none()
-            return [entry_of(link, closed) for link in await _links(connection, key)]
+            closed = (connection.execute(query)).scalar_one_or_none()
+            return [entry_of(link, closed) for link in _links(connection, key)]
 
         return await self._database.read(work)
 
@@ -207,13 +206,13 @@ class SqlAudit:
         return total
 
     async def _prove(self, run_id: str) -> AuditProof:
-        async def work(connection: AsyncConnection) -> AuditProof:
-            row = await _first(connection, select(runs).where(runs.c.run_id == run_id))
+        def work(connection: Connection) -> AuditProof:
+            row = _first(connection, select(runs).where(runs.c.run_id == run_id))
             if row is None:
-                return await _prove_orphan(connection, run_id)
+                return _prove_orphan(connection, run_id)
             expected = _expected(row)
             prover, found, last = Prover(expected), None, None
-            while found is None and (page := await _page(connection, run_id, last)):
+            while found is None and (page := _page(connection, run_id, last)):
                 found, last = prover.feed(page), page[-1].seq
             found = found or prover.finish()
             breaks = () if found is None else (found,)
@@ -221,24 +220,24 @@ class SqlAudit:
 
         return await self._database.read(work)
 
-    async def _lock(self, connection: AsyncConnection, run_id: str, first: Draft) -> Expected:
+    def _lock(self, connection: Connection, run_id: str, first: Draft) -> Expected:
         """The run's row, made when it is missing, and locked until the transaction ends."""
         query = select(runs).where(runs.c.run_id == run_id).with_for_update()
-        row = await _first(connection, query)
+        row = _first(connection, query)
         if row is None:
             columns = opening_columns(first) if first.entry == "open" else stub_columns(first.at)
             stub = {"run_id": run_id, "n_close": 0, "entries": 0, "head": "", **columns}
-            await connection.execute(
+            connection.execute(
                 insert(self._database.dialect, runs).values(stub).on_conflict_do_nothing()
             )
-            row = (await connection.execute(query)).mappings().one()
+            row = (connection.execute(query)).mappings().one()
         return _expected(row)
 
-    async def _append(
-        self, connection: AsyncConnection, record: Expected, drafts: Sequence[Draft]
+    def _append(
+        self, connection: Connection, record: Expected, drafts: Sequence[Draft]
     ) -> list[Link]:
         """Append what is new and answer it. The run's row is locked."""
-        there = await _there(connection, record.run_id, drafts)
+        there = _there(connection, record.run_id, drafts)
         new: list[Draft] = []
         for draft in drafts:
             if (draft.entry, draft.key) not in there:
@@ -246,19 +245,19 @@ class SqlAudit:
                 new.append(draft)
         links = extend(record.run_id, record.entries, record.head, new)
         if links:
-            await connection.execute(entries.insert(), [link._asdict() for link in links])
+            connection.execute(entries.insert(), [link._asdict() for link in links])
             columns: dict[str, JsonValue] = {}
             for draft in new:
                 columns |= opening_columns(draft) if draft.entry == "open" else {}
             last = links[-1]
-            await connection.execute(
+            connection.execute(
                 update(runs)
                 .where(runs.c.run_id == record.run_id)
                 .values(entries=last.seq + 1, head=last.hash, **columns)
             )
         return links
 
-    async def _purge_some(self, connection: AsyncConnection, cut: int) -> int:
+    def _purge_some(self, connection: Connection, cut: int) -> int:
         query = (
             select(runs)
             .where(runs.c.n_close > 0, runs.c.ended_at < cut)
@@ -266,7 +265,7 @@ class SqlAudit:
             .limit(PURGE_BATCH)
             .with_for_update(skip_locked=True)
         )
-        gone = (await connection.execute(query)).mappings().all()
+        gone = (connection.execute(query)).mappings().all()
         if not gone:
             return 0
         now = micros(datetime.now(UTC))
@@ -276,9 +275,9 @@ class SqlAudit:
             | {"purged_at": now}
             for row in gone
         ]
-        await connection.execute(purges.insert(), tombs)
-        await connection.execute(delete(entries).where(entries.c.run_id.in_(names)))
-        await connection.execute(delete(runs).where(runs.c.run_id.in_(names)))
+        connection.execute(purges.insert(), tombs)
+        connection.execute(delete(entries).where(entries.c.run_id.in_(names)))
+        connection.execute(delete(runs).where(runs.c.run_id.in_(names)))
         return len(gone)
 
     async def _names(self) -> list[str]:
@@ -287,51 +286,49 @@ class SqlAudit:
         return await self._database.read(lambda connection: _names(connection, query))
 
     async def _select(self, query: Select[Any]) -> list[AuditRun]:
-        async def work(connection: AsyncConnection) -> list[AuditRun]:
-            found = (await connection.execute(query)).mappings()
+        def work(connection: Connection) -> list[AuditRun]:
+            found = (connection.execute(query)).mappings()
             return [run_of(_expected(row)) for row in found]
 
         return await self._database.read(work)
 
 
-async def _there(
-    connection: AsyncConnection, run_id: str, drafts: Sequence[Draft]
-) -> set[tuple[str, str]]:
+def _there(connection: Connection, run_id: str, drafts: Sequence[Draft]) -> set[tuple[str, str]]:
     query = select(entries.c.entry, entries.c.key).where(
         entries.c.run_id == run_id,
         entries.c.entry.in_({draft.entry for draft in drafts}),
         entries.c.key.in_({draft.key for draft in drafts}),
     )
-    return {(row.entry, row.key) for row in await connection.execute(query)}
+    return {(row.entry, row.key) for row in connection.execute(query)}
 
 
-async def _links(connection: AsyncConnection, run_id: str) -> list[Link]:
+def _links(connection: Connection, run_id: str) -> list[Link]:
     query = select(*LINK_COLUMNS).where(entries.c.run_id == run_id).order_by(entries.c.seq)
-    return [Link(*row) for row in await connection.execute(query)]
+    return [Link(*row) for row in connection.execute(query)]
 
 
-async def _page(connection: AsyncConnection, run_id: str, last: int | None) -> list[Link]:
+def _page(connection: Connection, run_id: str, last: int | None) -> list[Link]:
     query = select(*LINK_COLUMNS).where(entries.c.run_id == run_id)
     if last is not None:
         query = query.where(entries.c.seq > last)
-    result = await connection.execute(query.order_by(entries.c.seq).limit(PROOF_PAGE))
+    result = connection.execute(query.order_by(entries.c.seq).limit(PROOF_PAGE))
     return [Link(*row) for row in result]
 
 
-async def _prove_orphan(connection: AsyncConnection, run_id: str) -> AuditProof:
-    if not await _page(connection, run_id, None):
+def _prove_orphan(connection: Connection, run_id: str) -> AuditProof:
+    if not _page(connection, run_id, None):
         return AuditProof(runs=0, entries=0)
     found = AuditBreak(run_id=run_id, seq=None, what="the run's own row is missing")
     return AuditProof(runs=1, entries=0, breaks=(found,))
 
 
-async def _first(connection: AsyncConnection, query: Select[Any]) -> RowMapping | None:
-    row: RowMapping | None = (await connection.execute(query)).mappings().first()
+def _first(connection: Connection, query: Select[Any]) -> RowMapping | None:
+    row: RowMapping | None = (connection.execute(query)).mappings().first()
     return row
 
 
-async def _names(connection: AsyncConnection, query: Executable) -> list[str]:
-    return [row[0] for row in await connection.execute(query)]
+def _names(connection: Connection, query: Executable) -> list[str]:
+    return [row[0] for row in connection.execute(query)]
 
 
 def _expected(row: RowMapping) -> Expected:

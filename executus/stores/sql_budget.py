@@ -6,12 +6,11 @@ and attempts that never were (a killed worker) at their worst case; whatever is 
 the parent, or is released. Times, windows and sums are the database's own.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Table, and_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Table, and_, select, update
 
 from executus.budget import (
     BudgetCall,
@@ -62,24 +61,24 @@ class SqlBudget(BudgetDesk):
     async def check(self, check: BudgetCheck) -> BudgetDecision:
         """Reserve for the run under all caps, or nothing."""
 
-        async def work(connection: AsyncConnection) -> BudgetDecision:
-            return await self._check(connection, check)
+        def work(connection: Connection) -> BudgetDecision:
+            return self._check(connection, check)
 
         return await self._gated(work)
 
     async def authorize(self, call: BudgetCall) -> BudgetDecision:
         """Extend the hold for one more call and record the attempt, before it is made."""
 
-        async def work(connection: AsyncConnection) -> BudgetDecision:
-            return await self._authorize(connection, call)
+        def work(connection: Connection) -> BudgetDecision:
+            return self._authorize(connection, call)
 
         return await self._gated(work)
 
     async def meter(self, meter: BudgetMeter) -> None:
         """Record what the attempt took; beyond what is held it is an overrun, counted at once."""
 
-        async def work(connection: AsyncConnection) -> None:
-            await self._meter(connection, meter)
+        def work(connection: Connection) -> None:
+            self._meter(connection, meter)
 
         await self._database.write(work)
 
@@ -89,13 +88,13 @@ class SqlBudget(BudgetDesk):
         A run that was never reserved has nothing to settle.
         """
 
-        async def work(connection: AsyncConnection) -> BudgetReceipt:
-            hold = await _hold(connection, ident(commit.run_id))
+        def work(connection: Connection) -> BudgetReceipt:
+            hold = _hold(connection, ident(commit.run_id))
             if hold is None:
                 return BudgetReceipt()
             if hold.settled_at is None:
                 ms = max(0, milliseconds(commit.seconds) - hold.child_ms)
-                hold = await self._settle(connection, hold, ms)
+                hold = self._settle(connection, hold, ms)
             return BudgetReceipt(
                 seconds=hold.share.ms / 1000,
                 tokens=hold.share.tokens,
@@ -105,9 +104,7 @@ class SqlBudget(BudgetDesk):
 
         return await self._database.write(work)
 
-    async def _gated(
-        self, work: Callable[[AsyncConnection], Awaitable[BudgetDecision]]
-    ) -> BudgetDecision:
+    async def _gated(self, work: Callable[[Connection], BudgetDecision]) -> BudgetDecision:
         """Run `work`; a refusal rolls it back and is explained from what is there then."""
         for _ in range(GATE_TRIES):
             try:
@@ -121,34 +118,32 @@ class SqlBudget(BudgetDesk):
         return BudgetDecision(admitted=False, message="the budget is contended", retry_after=1.0)
 
     async def _explain(self, refusal: Denied) -> BudgetDecision | None:
-        async def work(connection: AsyncConnection) -> BudgetDecision | None:
-            now = await self._database.now(connection)
-            return await self._gate.explain(connection, refusal, now)
+        def work(connection: Connection) -> BudgetDecision | None:
+            now = self._database.now(connection)
+            return self._gate.explain(connection, refusal, now)
 
         return await self._database.read(work)
 
-    async def _check(self, connection: AsyncConnection, check: BudgetCheck) -> BudgetDecision:
+    def _check(self, connection: Connection, check: BudgetCheck) -> BudgetDecision:
         run_id, params = ident(check.run_id), check_params(check)
-        before = await _hold(connection, run_id)
+        before = _hold(connection, run_id)
         if before is None:
-            hold = await self._draft(connection, check, run_id, params)
-            if await self._insert(connection, runs, row_of(hold)):
-                hold = await self._cover(connection, hold, check_amounts(check))
-                await _save(connection, hold)
+            hold = self._draft(connection, check, run_id, params)
+            if self._insert(connection, runs, row_of(hold)):
+                hold = self._cover(connection, hold, check_amounts(check))
+                _save(connection, hold)
                 return ADMITTED
-            before = await _hold(connection, run_id)
+            before = _hold(connection, run_id)
         if before is None or before.params != params:
             raise ReservationMismatch(f"run {run_id} was reserved with other parameters")
         if before.settled_at is not None:
             return denied_state(run_id, "is settled already")
         return ADMITTED
 
-    async def _draft(
-        self, connection: AsyncConnection, check: BudgetCheck, run_id: str, params: str
-    ) -> Hold:
+    def _draft(self, connection: Connection, check: BudgetCheck, run_id: str, params: str) -> Hold:
         """The run's hold with nothing in it; a child counts where its parent counts, too."""
-        now = await self._database.now(connection)
-        parent = await _parent(connection, check.parent_run_id)
+        now = self._database.now(connection)
+        parent = _parent(connection, check.parent_run_id)
         own = scopes_of(check)
         return Hold(
             run_id=run_id,
@@ -163,9 +158,9 @@ class SqlBudget(BudgetDesk):
             share=ZERO,
         )
 
-    async def _authorize(self, connection: AsyncConnection, call: BudgetCall) -> BudgetDecision:
+    def _authorize(self, connection: Connection, call: BudgetCall) -> BudgetDecision:
         run_id = ident(call.run_id)
-        hold = await _hold(connection, run_id)
+        hold = _hold(connection, run_id)
         if hold is None or hold.settled_at is not None:
             return denied_state(run_id, "has no reservation" if hold is None else "is settled")
         params, estimate = call_params(call), call_amounts(call)
@@ -174,48 +169,46 @@ class SqlBudget(BudgetDesk):
             "state": "started",
             "estimate_tokens": estimate.tokens,
             "estimate_micro_usd": estimate.micro_usd,
-            "at": await self._database.now(connection),
+            "at": self._database.now(connection),
         }
-        if not await self._insert(connection, attempts, values):
+        if not self._insert(connection, attempts, values):
             query = select(attempts.c.params).where(_is(call))
-            if await connection.scalar(query) != params:
+            if connection.scalar(query) != params:
                 raise ReservationMismatch(f"call {_name(call)} was authorised otherwise before")
             return ADMITTED
         if call.micro_usd is None:
-            holding = await self._gate.caps(connection, hold.scopes)
+            holding = self._gate.caps(connection, hold.scopes)
             priced = [cap for cap in holding if cap.currency == "micro_usd"]
             if priced:
                 raise Refused(denied_unpriced(priced[0]))
         hold = replace(hold, need=hold.need.plus(estimate))
         short = hold.need.minus(hold.share._replace(ms=0)).floor()
         if short != ZERO:
-            hold = await self._cover(connection, hold, short)
-        await _save(connection, hold)
+            hold = self._cover(connection, hold, short)
+        _save(connection, hold)
         return ADMITTED
 
-    async def _insert(
-        self, connection: AsyncConnection, table: Table, values: Mapping[str, object]
-    ) -> bool:
+    def _insert(self, connection: Connection, table: Table, values: Mapping[str, object]) -> bool:
         """Insert a row; False when its key is there already."""
         # A driver's count of inserted rows differs between the two databases; RETURNING does not.
         statement = insert(self._database.dialect, table).values(values).on_conflict_do_nothing()
-        return (await connection.execute(statement.returning(table.c.run_id))).first() is not None
+        return (connection.execute(statement.returning(table.c.run_id))).first() is not None
 
-    async def _cover(self, connection: AsyncConnection, hold: Hold, short: Amounts) -> Hold:
+    def _cover(self, connection: Connection, hold: Hold, short: Amounts) -> Hold:
         """Bring `short` into the hold: from the parent's slack, the rest through the gate."""
-        parent = await _parent(connection, hold.parent_run_id)
+        parent = _parent(connection, hold.parent_run_id)
         drawn = ZERO if parent is None else short.least(parent.slack)
         shared = () if parent is None else parent.scopes
         fresh = short.minus(drawn)
         asked = {scope: fresh if scope in shared else short for scope in hold.scopes}
-        await self._gate.take(connection, hold, asked)
+        self._gate.take(connection, hold, asked)
         if parent is not None and drawn != ZERO:
-            await _save(connection, with_share(parent, ZERO.minus(drawn)))
+            _save(connection, with_share(parent, ZERO.minus(drawn)))
         return with_share(hold, short)
 
-    async def _meter(self, connection: AsyncConnection, meter: BudgetMeter) -> None:
-        hold = await _hold(connection, ident(meter.run_id))
-        attempt = (await connection.execute(select(attempts).where(_is(meter)))).first()
+    def _meter(self, connection: Connection, meter: BudgetMeter) -> None:
+        hold = _hold(connection, ident(meter.run_id))
+        attempt = (connection.execute(select(attempts).where(_is(meter)))).first()
         if hold is None or attempt is None:
             raise ReservationMismatch(f"call {_name(meter)} was never authorised")
         estimate = Amounts(0, attempt.estimate_tokens, attempt.estimate_micro_usd)
@@ -227,30 +220,30 @@ class SqlBudget(BudgetDesk):
             return
         values = {"actual_tokens": actual.tokens, "actual_micro_usd": actual.micro_usd}
         statement = update(attempts).where(_is(meter)).values(state="metered", **values)
-        await connection.execute(statement)
+        connection.execute(statement)
         if attempt.state == "lost":
-            await self._meter_late(connection, hold, meter, actual.minus(estimate).floor())
+            self._meter_late(connection, hold, meter, actual.minus(estimate).floor())
             return
         hold = replace(hold, need=hold.need.plus(actual.minus(estimate)))
         excess = hold.need.minus(hold.share._replace(ms=0)).floor()
         if excess != ZERO:
-            await self._gate.post(connection, hold, dict.fromkeys(hold.scopes, (excess, ZERO)))
-            await self._note_overrun(connection, hold, _name(meter), excess)
-        await _save(connection, with_share(hold, excess))
+            self._gate.post(connection, hold, dict.fromkeys(hold.scopes, (excess, ZERO)))
+            self._note_overrun(connection, hold, _name(meter), excess)
+        _save(connection, with_share(hold, excess))
 
-    async def _meter_late(
-        self, connection: AsyncConnection, hold: Hold, meter: BudgetMeter, excess: Amounts
+    def _meter_late(
+        self, connection: Connection, hold: Hold, meter: BudgetMeter, excess: Amounts
     ) -> None:
         """A lost attempt turns up after the settlement: what it took beyond its charge is added."""
         if excess != ZERO:
-            await self._gate.post(connection, hold, dict.fromkeys(hold.scopes, (ZERO, excess)))
-            await self._note_overrun(connection, hold, f"late {_name(meter)}", excess)
+            self._gate.post(connection, hold, dict.fromkeys(hold.scopes, (ZERO, excess)))
+            self._note_overrun(connection, hold, f"late {_name(meter)}", excess)
             hold = replace(hold, need=hold.need.plus(excess))
-            await _save(connection, with_share(hold, excess))
+            _save(connection, with_share(hold, excess))
 
-    async def _settle(self, connection: AsyncConnection, hold: Hold, ms: int) -> Hold:
-        parent = await _parent(connection, hold.parent_run_id)
-        lost = await connection.execute(
+    def _settle(self, connection: Connection, hold: Hold, ms: int) -> Hold:
+        parent = _parent(connection, hold.parent_run_id)
+        lost = connection.execute(
             update(attempts)
             .where(attempts.c.run_id == hold.run_id, attempts.c.state == "started")
             .values(state="lost")
@@ -262,47 +255,47 @@ class SqlBudget(BudgetDesk):
             scope: ((rest if scope in shared else ZERO).minus(hold.share), actual)
             for scope in hold.scopes
         }
-        await self._gate.post(connection, hold, changes)
-        await self._note_overrun(connection, hold, "settle", actual.minus(hold.share).floor())
+        self._gate.post(connection, hold, changes)
+        self._note_overrun(connection, hold, "settle", actual.minus(hold.share).floor())
         if parent is not None:
             returned = replace(parent, child_ms=parent.child_ms + actual.ms)
-            await _save(connection, with_share(returned, rest))
+            _save(connection, with_share(returned, rest))
         settled = replace(
             hold,
             share=actual,
-            settled_at=await self._database.now(connection),
+            settled_at=self._database.now(connection),
             n_settle=hold.n_settle + 1,
             lost=lost.rowcount,
         )
-        await _save(connection, settled)
+        _save(connection, settled)
         return settled
 
-    async def _note_overrun(
-        self, connection: AsyncConnection, hold: Hold, cause: str, excess: Amounts
+    def _note_overrun(
+        self, connection: Connection, hold: Hold, cause: str, excess: Amounts
     ) -> None:
         found: list[Currency] = [c for c in CURRENCIES if excess.of(c)]
         if found:
-            at = await self._database.now(connection)
+            at = self._database.now(connection)
             row = {"run_id": hold.run_id, "cause": cause, "at": at}
             values = [{**row, "currency": c, "excess": excess.of(c)} for c in found]
-            await connection.execute(overruns.insert(), values)
+            connection.execute(overruns.insert(), values)
 
 
-async def _hold(connection: AsyncConnection, run_id: str) -> Hold | None:
+def _hold(connection: Connection, run_id: str) -> Hold | None:
     """The run's reservation, locked until the transaction ends."""
     query = select(runs).where(runs.c.run_id == run_id).with_for_update()
-    row = (await connection.execute(query)).first()
+    row = (connection.execute(query)).first()
     return None if row is None else hold_of(row)
 
 
-async def _parent(connection: AsyncConnection, run_id: str | None) -> Hold | None:
+def _parent(connection: Connection, run_id: str | None) -> Hold | None:
     """The parent's reservation, locked, while it is not settled."""
-    hold = None if run_id is None else await _hold(connection, ident(run_id))
+    hold = None if run_id is None else _hold(connection, ident(run_id))
     return None if hold is None or hold.settled_at is not None else hold
 
 
-async def _save(connection: AsyncConnection, hold: Hold) -> None:
-    await connection.execute(update(runs).where(runs.c.run_id == hold.run_id).values(row_of(hold)))
+def _save(connection: Connection, hold: Hold) -> None:
+    connection.execute(update(runs).where(runs.c.run_id == hold.run_id).values(row_of(hold)))
 
 
 def _key(call: BudgetCall | BudgetMeter) -> dict[str, object]:

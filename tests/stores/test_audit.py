@@ -179,8 +179,8 @@ async def test_a_purge_removes_old_closed_runs_only(audit: AnyAudit) -> None:
     assert (await audit.verify()).ok
     if isinstance(audit, SqlAudit):
         query = select(audit_purges.c.run_id, audit_purges.c.entries)
-        found = await audit._database.read(lambda connection: connection.execute(query))
-        assert found.all() == [("old", 2)]
+        found = await audit._database.read(lambda c: c.execute(query).all())
+        assert found == [("old", 2)]
 
 
 async def test_secrets_are_hidden_but_length_and_digest_stay(make: Any) -> None:

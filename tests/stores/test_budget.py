@@ -230,7 +230,7 @@ async def test_the_rolling_window_never_lets_more_than_its_cap_into_seven_days(
 ) -> None:
     await cap(budget, "7d", "tokens", 10)
     admitted: list[datetime] = []
-    for number in range(90):
+    for number in range(60):
         if (await budget.check(check(f"r{number}"))).admitted:
             paid = await budget.authorize(call(f"r{number}", tokens=1))
             admitted += [clock.now] if paid.admitted else []
@@ -238,7 +238,7 @@ async def test_the_rolling_window_never_lets_more_than_its_cap_into_seven_days(
         clock.advance(hours=5, minutes=7)
     for at in admitted:
         assert len([t for t in admitted if at <= t < at + timedelta(days=7)]) <= 10
-    assert len(admitted) >= 20, "room comes back"
+    assert len(admitted) > 10, "room comes back"
 
 
 def test_windows_are_of_the_calendar_in_utc() -> None:
@@ -483,11 +483,11 @@ async def test_holds_past_their_time_are_found_until_they_are_settled(budget: An
 
 
 @pytest.mark.parametrize("callers", [64])
-async def test_of_a_thousand_claims_exactly_what_the_cap_holds_is_admitted(
+async def test_of_two_hundred_claims_exactly_what_the_cap_holds_is_admitted(
     budget: AnyBudget, callers: int
 ) -> None:
     await cap(budget, "day", "micro_usd", 5 * DOLLAR)
-    claims = iter(range(1_000))
+    claims = iter(range(200))
     admitted = 0
 
     async def caller() -> None:

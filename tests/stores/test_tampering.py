@@ -1,7 +1,7 @@
 """Whoever edits the database behind the audit's back is found, at the first place."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from executus.stores.database import Database
 from executus.stores.sql_audit import SqlAudit
@@ -53,10 +53,11 @@ async def audit(database: Database) -> SqlAudit:
 
 
 async def tamper(audit: SqlAudit, *statements: str) -> None:
-    async with audit._database.engine.begin() as connection:
+    def work(connection: Connection) -> None:
         for statement in statements:
-            result = await connection.execute(text(statement))
-            assert result.rowcount == 1, statement
+            assert connection.execute(text(statement)).rowcount == 1, statement
+
+    await audit._database.write(work)
 
 
 async def broken(audit: SqlAudit) -> tuple[int | None, str]:
