@@ -620,6 +620,13 @@ async def test_usage_is_totals_and_their_portions(api: str) -> None:
     )
 
 
+@EACH_API
+async def test_counts_that_cannot_be_are_none(api: str) -> None:
+    reply = await ask(api, say("x", tokens=Tokens(input=-5, output=-1, cache_read=-2)))
+    assert reply.usage.output_tokens in (0, 1)
+    assert reply.usage.cache_read_tokens == 0
+
+
 async def test_a_server_without_usage_is_metered_by_estimate() -> None:
     reply = await ask("openai-chat", say("x" * 400, tokens=None), user("y" * 4000))
     assert reply.usage.input_tokens > 1000

@@ -226,6 +226,14 @@ async def test_a_key_that_the_provider_quotes_back_is_cut_out(api: str) -> None:
 
 
 @pytest.mark.parametrize("api", APIS)
+async def test_a_key_of_no_known_shape_is_cut_out_too(api: str) -> None:
+    odd = "Zx81 local/key"
+    async with scripted(api, status(400, f"who is {odd}?"), api_key=odd) as (_, made):
+        with pytest.raises(ModelError, match=r"who is \[redacted\]\?"):
+            await made.complete(request(), quiet)
+
+
+@pytest.mark.parametrize("api", APIS)
 async def test_a_text_that_is_no_json_is_refused_before_it_is_sent(api: str) -> None:
     async with scripted(api, say("never")) as (server, made):
         with pytest.raises(ModelError) as caught:

@@ -1,4 +1,5 @@
 import asyncio
+import time
 
 import pytest
 
@@ -106,8 +107,10 @@ async def test_failures_before_a_reply_are_counted_for_each_run() -> None:
 
 async def test_a_hang_ends_by_its_timeout_or_a_cancel() -> None:
     provider = Scripted({"s": [hang()], "slow": [say("late", delay=9)]})
+    start = time.monotonic()
     assert (await failure(provider, "s", timeout=0.02)).fault == "timeout"
     assert (await failure(provider, "slow", timeout=0.02)).fault == "timeout"
+    assert time.monotonic() - start < 2
     task = asyncio.create_task(ask(provider, "s"))
     await asyncio.sleep(0.01)
     task.cancel()
