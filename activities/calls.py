@@ -19,6 +19,7 @@ from executus.estimate import message_tokens, text_tokens
 from executus.models.chain import Answer, AttemptMemory, ChainFailed, answer
 from executus.models.provider import ModelReply, ModelRequest
 from executus.plan import ModelTarget, Price, RunPlan
+from executus.ports import Budget
 
 CALLS_PER_ATTEMPT = 32
 """Provider calls that one Temporal attempt may make; numbers them for the budget."""
@@ -50,14 +51,12 @@ class BudgetDeniedError(Exception):
 class ModelCalls:
     """Makes the calls of one activity attempt."""
 
-    def __init__(self, host: Host, plan: RunPlan, run_id: str, step_id: str, left: float) -> None:
+    def __init__(self, host: Host, run_id: str, step_id: str, left: float) -> None:
         """`left`: seconds until the run's deadline when the step was scheduled."""
         info = activity.info()
         self._host = host
-        self._plan = plan
         self._run_id = run_id
         self._step_id = step_id
-        self._budget = host.ports.budget if "budget" in plan.wired else None
         self._attempt = info.attempt
         waited = info.current_attempt_scheduled_time - info.scheduled_time
         self._until = time.monotonic() + max(0.05, left - waited.total_seconds())
@@ -71,7 +70,10 @@ class ModelCalls:
         return max(0.05, self._until - time.monotonic())
 
     async def ask(
-        self, targets: tuple[ModelTarget, ...], build: Callable[[ModelTarget], ModelRequest]
+        self,
+        plan: RunPlan,
+        targets: tuple[ModelTarget, ...],
+        build: Callable[[ModelTarget], ModelRequest],
     ) -> Answer:
         """Answer from the first target that can.
 
@@ -79,8 +81,10 @@ class ModelCalls:
             ApplicationError: typed for the workflow, retryable or not.
         """
 
+        budget = self._host.ports.budget if "budget" in plan.wired else None
+
         async def call(target: ModelTarget) -> ModelReply:
-            return await self._call(target, build(target))
+            return await self._call(budget, target, build(target))
 
         try:
             return await answer(
@@ -127,39 +131,39 @@ class ModelCalls:
 
     # -- one call ------------------------------------------------------------------------------
 
-    async def _call(self, target: ModelTarget, request: ModelRequest) -> ModelReply:
+    async def _call(
+        self, budget: Budget | None, target: ModelTarget, request: ModelRequest
+    ) -> ModelReply:
         provider = self._host.models.provider(target.provider)
         self._made += 1
         number = (self._attempt - 1) * CALLS_PER_ATTEMPT + self._made
-        if self._budget is None:
+        if budget is None:
             return await provider.complete(request, self.progress)
         estimate = _estimate(target, request, self._run_id, self._step_id, number)
-        decision = await self._budget.authorize(estimate)
+        decision = await budget.authorize(estimate)
         if not decision.admitted:
             raise BudgetDeniedError(decision)
         try:
             reply = await provider.complete(request, self.progress)
         except ModelError as error:
             if not error.sent or error.fault in UNBILLED:
-                await self._meter(estimate, 0, 0)
+                await _meter(budget, estimate, 0, 0)
             raise  # any other failure may have been billed: it is settled at its worst case
         cost = self._host.models.cost(target.spec, reply.usage)
-        await self._meter(estimate, reply.usage.total_tokens, cost)
+        await _meter(budget, estimate, reply.usage.total_tokens, cost)
         return reply
 
-    async def _meter(self, call: BudgetCall, tokens: int, micro_usd: int | None) -> None:
-        """Record what the call took; if the store is down, the commit settles the estimate."""
-        budget = self._budget
-        if budget is None:
-            return
-        meter = BudgetMeter(
-            run_id=call.run_id,
-            step_id=call.step_id,
-            attempt=call.attempt,
-            tokens=tokens,
-            micro_usd=micro_usd,
-        )
-        await quietly(lambda: budget.meter(meter), "budget meter")
+
+async def _meter(budget: Budget, call: BudgetCall, tokens: int, micro_usd: int | None) -> None:
+    """Record what the call took; if the store is down, the commit settles the estimate."""
+    meter = BudgetMeter(
+        run_id=call.run_id,
+        step_id=call.step_id,
+        attempt=call.attempt,
+        tokens=tokens,
+        micro_usd=micro_usd,
+    )
+    await quietly(lambda: budget.meter(meter), "budget meter")
 
 
 async def quietly(do: Callable[[], Awaitable[None]], what: str) -> None:

@@ -54,12 +54,16 @@ class Compact:
     @activity.defn(name=COMPACT)
     async def compact(self, step: CompactInput) -> CompactOutput:
         """A summary of the range, an earlier summary in it included."""
+        calls = ModelCalls(self._host, step.key.run_id, step.step_id, step.seconds_left)
+        async with beating(calls.details):
+            return await self._step(step, calls)
+
+    async def _step(self, step: CompactInput, calls: ModelCalls) -> CompactOutput:
         begun = time.monotonic()
         plan = await self._conversations.plan(step.plan_digest)
         transcript = await self._conversations.load(step.key, step.cursor, step.tail, step.inline)
         messages = [item.message for item in transcript]
         text = render(messages, step.start, step.end, plan, self._host.redactor)
-        calls = ModelCalls(self._host, plan, step.key.run_id, step.step_id, step.seconds_left)
 
         def build(target: ModelTarget) -> ModelRequest:
             return ModelRequest(
@@ -71,8 +75,7 @@ class Compact:
                 cache_key=f"{step.key.run_id}/compact",
             )
 
-        async with beating(calls.details):
-            answer = await calls.ask(plan.summary_targets or plan.targets, build)
+        answer = await calls.ask(plan, plan.summary_targets or plan.targets, build)
         summary = Message(
             role="summary",
             parts=(TextPart(text=cap_text(answer.reply.message.text, SUMMARY_BYTES).text),),

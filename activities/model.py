@@ -29,17 +29,20 @@ class ModelStep:
     @activity.defn(name=MODEL)
     async def model(self, step: ModelStepInput) -> ModelStepOutput:
         """One reply; the paid work of an attempt is recorded before it returns."""
+        calls = ModelCalls(self._host, step.key.run_id, step.step_id, step.seconds_left)
+        async with beating(calls.details):  # over all of it: a query after a crash takes seconds
+            return await self._step(step, calls)
+
+    async def _step(self, step: ModelStepInput, calls: ModelCalls) -> ModelStepOutput:
         begun = time.monotonic()
         plan = await self._conversations.plan(step.plan_digest)
         transcript = await self._conversations.load(step.key, step.cursor, step.tail, step.inline)
-        calls = ModelCalls(self._host, plan, step.key.run_id, step.step_id, step.seconds_left)
         shown = show(transcript)
 
         def build(target: ModelTarget) -> ModelRequest:
             return _request(step, plan, shown, target, calls.seconds_left)
 
-        async with beating(calls.details):
-            answer = await calls.ask(plan.targets, build)
+        answer = await calls.ask(plan, plan.targets, build)
         seen = [c.id for item in transcript for c in item.message.tool_calls]
         message = tidy(answer.reply.message, seen)
         output = ModelStepOutput(

@@ -21,7 +21,7 @@ def temporal_program() -> str:
 
 
 @pytest.fixture(scope="session")
-async def env() -> AsyncIterator[WorkflowEnvironment]:
+async def server() -> AsyncIterator[WorkflowEnvironment]:
     """A dev server whose workflows each have a virtual clock: hours pass in milliseconds."""
     async with await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=temporal_program(),

@@ -65,7 +65,10 @@ class Kit:
 
     async def replay(self, history: WorkflowHistory) -> None:
         HISTORIES.append(history)
-        await Replayer(workflows=[], plugins=[self.plugin]).replay_workflow(history)
+        converter = self.client.data_converter
+        await Replayer(
+            workflows=[], plugins=[self.plugin], data_converter=converter
+        ).replay_workflow(history)
 
 
 class Outcome:
@@ -127,7 +130,7 @@ async def kit(
     config["plugins"] = [*config.get("plugins", []), plugin]
     own = Client(**config)
     queue = f"q-{uuid.uuid4().hex[:8]}"
-    worker_options = {"workflows": [], "activities": [], **options}
+    worker_options = {"max_cached_workflows": env.max_cached_workflows, **options}
     async with Worker(own, task_queue=queue, **worker_options):
         yield Kit(own, plugin, queue, scripts, audit, budget)
 
