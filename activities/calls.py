@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -23,21 +24,6 @@ from executus.ports import Budget
 
 CALLS_PER_ATTEMPT = 32
 """Provider calls that one Temporal attempt may make; numbers them for the budget."""
-
-UNBILLED = frozenset(
-    {
-        "rate_limited",
-        "overloaded",
-        "not_found",
-        "request_rejected",
-        "context_overflow",
-        "provider_auth",
-        "provider_quota",
-        "unsupported",
-        "script_exhausted",
-    }
-)
-"""Faults whose call the provider answered with an error before producing anything."""
 
 
 class BudgetDeniedError(Exception):
@@ -80,7 +66,6 @@ class ModelCalls:
         Raises:
             ApplicationError: typed for the workflow, retryable or not.
         """
-
         budget = self._host.ports.budget if "budget" in plan.wired else None
 
         async def call(target: ModelTarget) -> ModelReply:
@@ -146,7 +131,7 @@ class ModelCalls:
         try:
             reply = await provider.complete(request, self.progress)
         except ModelError as error:
-            if not error.sent or error.fault in UNBILLED:
+            if _unbilled(error):
                 await _meter(budget, estimate, 0, 0)
             raise  # any other failure may have been billed: it is settled at its worst case
         cost = self._host.models.cost(target.spec, reply.usage)
@@ -198,7 +183,19 @@ def _cost(price: Price | None, tokens_in: int, tokens_out: int) -> int | None:
     return -(-(tokens_in * price.input + tokens_out * price.output) // 1_000_000)
 
 
+def _unbilled(error: ModelError) -> bool:
+    """Whether the provider surely charges nothing: never reached, or answered with an error status.
+
+    An error inside a stream has no status code: what came before it may be billed.
+    """
+    local = error.fault in {"unsupported", "script_exhausted"}
+    return not error.sent or error.status_code is not None or local
+
+
 def _memory(details: object) -> AttemptMemory:
     """What earlier attempts of this step learnt; empty when there is nothing readable."""
     first = next(iter(details), None) if isinstance(details, list | tuple) else None  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    return AttemptMemory.model_validate(first) if isinstance(first, dict) else AttemptMemory()
+    try:
+        return AttemptMemory.model_validate(first)
+    except ValidationError:  # none yet, or written by another version
+        return AttemptMemory()

@@ -18,6 +18,10 @@ StopReason = Literal["end", "tool_calls", "length", "refusal"]
 `ModelError(fault="incomplete_response")`."""
 
 
+Fragments = dict[str, list[dict[str, JsonValue]]]
+"""Wire format -> a message as it goes over the wire."""
+
+
 @dataclass(slots=True)
 class WireMessage:
     """A message of the conversation, with its encoded forms kept beside it.
@@ -28,7 +32,7 @@ class WireMessage:
 
     message: Message
     """What it is; never a summary (those are lowered to user messages)."""
-    wire: dict[str, list[dict[str, JsonValue]]] = field(default_factory=dict)
+    wire: Fragments = field(default_factory=dict[str, list[dict[str, JsonValue]]])
     """Wire format -> encoded fragments. Read-only once written: copy before changing one."""
 
 
