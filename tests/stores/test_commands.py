@@ -1,0 +1,227 @@
+"""migrate, audit, budget and sweep as a person types them."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from temporalio.testing import WorkflowEnvironment
+
+from executus.cli.app import invoke
+from executus.stores.database import Database
+from executus.stores.sql_audit import SqlAudit
+from executus.stores.sql_budget import SqlBudget
+from tests.stores.clocks import call, check, closing, opening, row
+
+Say = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = invoke(list(arguments))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fill(url: str, *works: Callable[[Database], Any]) -> None:
+    async def run() -> None:
+        database = Database(url)
+        for work in works:
+            await work(database)
+        await database.close()
+
+    asyncio.run(run())
+
+
+def migrated(say: Say, url: str) -> None:
+    code, out, _ = say("migrate", "--database", url)
+    assert code == 0
+    assert "applied 0001_audit" in out
+
+
+def test_migrate_says_what_it_did_and_does_nothing_twice(say: Say, url: str) -> None:
+    migrated(say, url)
+    assert "is up to date" in say("migrate", "--database", url)[1]
+
+
+def test_the_script_is_printed_without_touching_anything(say: Say, home: Path) -> None:
+    code, out, _ = say("migrate", "--print")
+    assert (code, "CREATE TABLE audit_runs" in out) == (0, True)
+    assert list(home.iterdir()) == []
+    assert "fillfactor" in say("migrate", "--print", "--database", "postgresql://h/d")[1]
+
+
+def test_a_database_without_schema_is_one_line_that_names_the_command(say: Say, url: str) -> None:
+    code, _, err = say("audit", "list", "--database", url)
+    assert code == 1
+    assert "executus migrate" in err
+    assert err.count("\n") == 1
+
+
+def test_an_unknown_database_is_a_wrong_call(say: Say) -> None:
+    code, _, err = say("audit", "list", "--database", "mysql://u:pa55@h/d")
+    assert (code, "pa55" in err, err.count("\n")) == (2, False, 1)
+
+
+def test_the_default_database_needs_no_migrate(say: Say, home: Path) -> None:
+    assert say("audit", "list") == (0, "", "")
+    assert (home / ".executus" / "executus.db").exists()
+
+
+def test_the_environment_names_the_database(
+    say: Say, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECUTUS_DATABASE", url)
+    assert "applied" in say("migrate")[1]
+
+
+async def record(database: Database) -> None:
+    audit = SqlAudit(database)
+    await audit.start(opening("run", agent_name="\x1b[31mred"))
+    await audit.record("run", [row(summary="looked", content={"reply": "a\x1b]0;x\x07b"})])
+    await audit.close(closing())
+    await audit.record("run", [row("late#1")])
+    await audit.start(opening("open"))
+
+
+def test_audit_shows_lists_and_verifies(say: Say, url: str) -> None:
+    migrated(say, url)
+    fill(url, record)
+    code, out, _ = say("audit", "list", "--database", url)
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert "ok/answer" in out
+    assert "1 late" in out
+    assert len(say("audit", "list", "--open", "--database", url)[1].splitlines()) == 1
+    out = say("audit", "show", "run", "--database", url)[1]
+    assert "m1#1" in out
+    assert "LATE" in out
+    assert "\x1b" not in out
+    assert len(say("audit", "show", "run", "--json", "--database", url)[1].splitlines()) == 4
+    assert say("audit", "verify", "--database", url) == (0, "ok: 2 runs, 5 entries\n", "")
+    assert say("audit", "verify", "nobody", "--database", url)[0] == 2
+    assert say("audit", "show", "nobody", "--database", url)[0] == 2
+
+
+def test_audit_verify_names_the_first_broken_row_and_fails(say: Say, url: str) -> None:
+    migrated(say, url)
+    fill(url, record)
+    edit = text("UPDATE audit_entries SET body = '{}' WHERE run_id = 'run' AND seq = 1")
+    fill(url, lambda database: database.write(lambda c: c.execute(edit)))
+    code, out, _ = say("audit", "verify", "--database", url)
+    assert (code, out.startswith("BROKEN run: entry 1: row `m1#1`")) == (1, True)
+
+
+def test_audit_verify_compares_with_the_head_that_was_kept_elsewhere(say: Say, url: str) -> None:
+    migrated(say, url)
+    fill(url, record)
+    heads: list[str] = []
+
+    async def head(database: Database) -> None:
+        found = await SqlAudit(database).run("run")
+        heads.append(str(found and found.closed_head))
+
+    fill(url, head)
+    options = ("--database", url)
+    assert say("audit", "verify", "run", "--head", heads[0], *options)[0] == 0
+    assert say("audit", "verify", "run", "--head", "0" * 64, *options)[0] == 1
+    assert say("audit", "verify", "--head", "0" * 64, *options)[0] == 2
+
+
+def test_audit_purge_forgets_what_is_older(say: Say, url: str) -> None:
+    migrated(say, url)
+    fill(url, record)
+    assert "removed 0 runs" in say("audit", "purge", "--older-than", "9999w", "--database", url)[1]
+    code, _, err = say("audit", "purge", "--older-than", "soon", "--database", url)
+    assert (code, "90d" in err) == (2, True)
+
+
+def test_budget_is_set_shown_and_raised(say: Say, url: str) -> None:
+    migrated(say, url)
+    options = ("--database", url)
+    assert say("budget", "set", "caller:alice", "--window", "day", "--usd", "5", *options)[0] == 0
+    out = say("budget", "raise", "caller:alice", "--window", "day", "--usd", "2.50", *options)[1]
+    assert "$7.50 (version 2" in out
+    assert say("budget", "set", "*", "--unlimited", "--note", "trial", *options)[0] == 0
+    out = say("budget", "show", *options)[1]
+    assert len(out.splitlines()) == 4
+    assert "agent:* unlimited" in out
+    assert ": trial)" in out
+
+    async def spend(database: Database) -> None:
+        budget = SqlBudget(database)
+        await budget.check(check())
+        assert (await budget.authorize(call(micro_usd=1_250_000))).admitted
+
+    fill(url, spend)
+    out = say("budget", "show", "caller:alice", *options)[1]
+    assert "caller:alice day: $0.00 used, $1.25 held, cap $7.50" in out
+    say("budget", "set", "caller:alice", "--remove", *options)
+    assert "no cap" in say("budget", "show", "caller:alice", *options)[1]
+
+
+@pytest.mark.parametrize("scope", ["caller:alice", "*"])
+def test_unlimited_takes_the_caps_of_the_scope_away(say: Say, url: str, scope: str) -> None:
+    migrated(say, url)
+    options = ("--database", url)
+    capped = "caller:*" if scope == "*" else scope
+    say("budget", "set", capped, "--window", "day", "--usd", "5", *options)
+    say("budget", "set", capped, "--window", "7d", "--seconds", "1.5", *options)
+    assert say("budget", "set", scope, "--unlimited", *options)[0] == 0
+    out = say("budget", "show", *options)[1]
+    assert f"{capped} unlimited" in out
+    assert "$5.00" not in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["set", "caller:a"],
+        ["set", "caller:a", "--usd", "1"],
+        ["set", "caller:a", "--window", "day", "--usd", "1", "--tokens", "1"],
+        ["set", "caller:a", "--window", "day", "--usd", "nan"],
+        ["set", "caller:a", "--window", "day", "--usd", "-1"],
+        ["set", "caller:a", "--window", "day", "--unlimited"],
+        ["set", "caller:a", "--unlimited", "--remove"],
+        ["set", "*", "--window", "day", "--usd", "1"],
+        ["set", "alice", "--window", "day", "--usd", "1"],
+        ["raise", "caller:a", "--usd", "1"],
+        ["raise", "caller:a", "--window", "day"],
+        ["raise", "caller:a", "--window", "day", "--usd", "1"],
+        ["show", "alice"],
+    ],
+)
+def test_a_wrong_budget_call_is_exit_code_2(say: Say, home: Path, arguments: list[str]) -> None:
+    code, out, err = say("budget", *arguments)
+    assert (code, out) == (2, "")
+    assert err
+
+
+def test_sweep_says_what_it_did_and_installs_a_schedule(
+    say: Say, url: str, temporal: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal.client.service_client.config.target_host)
+    migrated(say, url)
+    past = datetime.now(UTC) - timedelta(days=2)
+
+    async def lost(database: Database) -> None:
+        await SqlAudit(database).start(opening("lost-run", deadline_at=past))
+
+    fill(url, lost)
+    code, out, _ = say("sweep", "--database", url)
+    assert code == 0
+    assert "lost-run: error/terminated, closed" in out
+    assert "looked at 1: 1 swept" in out
+    assert "every 1:00:00" in say("sweep", "--install", "--every", "1h")[1]
+    assert "updated: every 2:00:00" in say("sweep", "--install", "--every", "2h")[1]
