@@ -29,6 +29,7 @@ async def main() -> None:
     plugin = ExecutusPlugin(agents=[editor], tools=[word_count])
     client = await connect(load_profile(), plugins=[plugin])
     async with Worker(client, task_queue=settings.task_queue):
+        print(f"serving task queue {settings.task_queue}", flush=True)
         await stop_event().wait()
 
 

@@ -10,7 +10,7 @@ import click
 from temporalio.worker import Worker
 
 from executus.cli import log
-from executus.cli.compose import compose, load_app
+from executus.cli.compose import Composition, compose, load_app
 from executus.cli.place import Place, open_place
 from executus.cli.signals import stop_event
 from executus.connect import connect, load_profile
@@ -36,15 +36,15 @@ def worker(*, task_queue: str | None, app: str | None, dev: bool) -> None:
         settings = settings.model_copy(update={"task_queue": task_queue})
     if not dev and not load_profile().address:
         raise ConfigError("no Temporal address: set TEMPORAL_ADDRESS, or use `worker --dev`")
-    log.to_stderr()
-    asyncio.run(serve(settings, app))
-
-
-async def serve(settings: Settings, app: str | None) -> None:
-    """Serve until a signal comes or the worker fails."""
     composition = load_app(app) if app is not None else compose(settings)
+    log.to_stderr()
     for note in composition.notes:
         logger.warning(note)
+    asyncio.run(serve(settings, composition))
+
+
+async def serve(settings: Settings, composition: Composition) -> None:
+    """Serve until a signal comes or the worker fails."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(composition.close)
         place = await stack.enter_async_context(open_place(settings))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from executus.cli.app import invoke
 from executus.cli.run import choose_agent
 from executus.errors import ConfigError
 from executus.result import RunResult
@@ -124,7 +125,6 @@ def test_a_killed_command_loses_nothing(start, executus) -> None:
         (["run", "--agent", "none.toml", "hi"], "none.toml: No such file"),
         (["run", "--max-runtime", "-1", "hi"], "`max_runtime`: Input should be greater than 0"),
         (["run", "--folder", "nowhere", "hi"], "does not exist"),
-        (["run", "--id", "never-started"], "no run `never-started` here"),
         (["worker"], "no Temporal address: set TEMPORAL_ADDRESS, or use `worker --dev`"),
         (["worker", "--dev", "--app", "nonsense"], "write `module:attribute`"),
         (["worker", "--dev", "--app", "no_such_module:x"], "No module named 'no_such_module'"),
@@ -132,11 +132,21 @@ def test_a_killed_command_loses_nothing(start, executus) -> None:
         (["worker", "--dev", "--app", "sys:version"], "is a str; it must be an ExecutusPlugin"),
     ],
 )
-def test_a_wrong_call_is_exit_code_2_and_one_message(executus, arguments, shown) -> None:
-    code, out, err = executus(*arguments)
-    assert (code, out) == (2, "")
+def test_a_wrong_call_is_exit_code_2_and_one_message(
+    monkeypatch, capsys, tmp_path: Path, arguments, shown
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
     assert shown in err
     assert "Traceback" not in err
+
+
+def test_a_run_that_was_never_started_cannot_be_followed(executus) -> None:
+    code, out, err = executus("run", "--id", "never-started")
+    assert (code, out) == (2, "")
+    assert "no run `never-started` here; give a PROMPT to start it" in err
 
 
 def test_an_address_that_nobody_answers_at_is_exit_code_2(executus) -> None:

@@ -93,13 +93,15 @@ def test_without_a_key_the_worker_says_that_its_model_is_a_script(start) -> None
 def test_worker_py_serves_a_host_of_its_own(start, executus) -> None:
     server = start(["server"])
     variables = {"TEMPORAL_ADDRESS": address_of(server), "EXECUTUS_TIER_FAST": "scripted/echo"}
-    executus("--version")  # the folder's server must outlive a command
     worker = subprocess.Popen(
         [sys.executable, str(ROOT / "worker.py")],
         env={"PATH": "/usr/bin:/bin", **variables},
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "serving task queue executus\n"
     try:
         code, out, _ = executus("run", "--json", "--agent", "editor", "hello", **variables)
     finally:
