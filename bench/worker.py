@@ -1,0 +1,40 @@
+"""One worker of one system, in a process of its own, so that its CPU and memory can be read.
+
+`python -m bench.worker SYSTEM ADDRESS QUEUE PROVIDER_URL`. Prints `ready` once it polls. Every
+system gets a build id, also those whose documentation does not say so: without one the SDK hashes
+every loaded module for seconds.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from bench import systems
+
+
+async def main(system: str, address: str, queue: str, url: str) -> None:
+    made = systems.setup(system, url)
+    client = await Client.connect(address, plugins=list(made.plugins))
+    worker = Worker(
+        client,
+        task_queue=queue,
+        workflows=list(made.workflows),
+        activities=list(made.activities),
+        build_id="bench",
+        **made.options,
+    )
+    parent = os.getppid()
+    async with worker:
+        print("ready", flush=True)
+        while os.getppid() == parent:
+            await asyncio.sleep(2)  # noqa: ASYNC110 - nobody tells a process that its parent died
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR)
+    asyncio.run(main(*sys.argv[1:]))
+    os._exit(0)
