@@ -58,7 +58,7 @@ format: $(READY) ## Format, and fix what the linter can fix
 
 .PHONY: bench
 bench: $(READY) ## What a step costs: wall time, events, history bytes
-	@$(BIN)/python bench/steps.py
+	@$(BIN)/python -m bench.steps
 
 .PHONY: clean
 clean: ## Remove caches, builds and the embedded server's data; keeps .venv

@@ -1,5 +1,6 @@
 """`executus worker` and `server`, as a supervisor sees them."""
 
+import asyncio
 import json
 import re
 import signal
@@ -7,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
 from executus.result import RunResult
+from executus.sweeper_workflow import SWEEP_WORKFLOW, SweepReport
 from tests.cli.conftest import ROOT, Process
 from tests.cli.silent_model import SilentModel
 
@@ -108,3 +113,22 @@ def test_worker_py_serves_a_host_of_its_own(start, executus) -> None:
         _, err = stop(worker)
     assert (code, RunResult.model_validate_json(out).output, worker.returncode) == (0, "hello", 0)
     assert err == ""
+
+
+async def test_the_worker_sweeps_when_a_schedule_tells_it_to(start, executus) -> None:
+    worker = start(["worker", "--dev"])
+    address = json.loads(first_line(worker, r'\{.*"serving".*\}').group())["address"]
+    code, out, _ = await asyncio.to_thread(
+        executus, "sweep", "--install", "--every", "1s", TEMPORAL_ADDRESS=address
+    )
+    assert (code, "every 0:00:01 on task queue executus" in out) == (0, True)
+    client = await Client.connect(address, data_converter=pydantic_data_converter)
+    query = f"WorkflowType = '{SWEEP_WORKFLOW}' AND ExecutionStatus = 'Completed'"
+    swept = [about async for about in client.list_workflows(query)]
+    while not swept:
+        await asyncio.sleep(0.2)
+        swept = [about async for about in client.list_workflows(query)]
+    handle = client.get_workflow_handle(swept[0].id, result_type=SweepReport)
+    assert (await handle.result()).failed == ()
+    await asyncio.to_thread(stop, worker)
+    assert worker.returncode == 0
