@@ -9,6 +9,7 @@ from executus.activities.host import Host
 from executus.activities.model import ModelStep
 from executus.activities.ports import PortActivities
 from executus.activities.resolve import Resolve
+from executus.activities.restore import restore
 from executus.activities.tool import ToolActivities
 
 
@@ -24,5 +25,7 @@ def every_activity(host: Host) -> list[Callable[..., Any]]:
         ports.commit,
         ports.start,
         ports.close,
+        ports.flush,
+        restore,
         *ToolActivities(host, conversations).activities(),
     ]

@@ -5,7 +5,7 @@ their absence (temporal-sdk.md section 15).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ BEAT_SECONDS = 1.0
 
 
 @asynccontextmanager
-async def beating(details: Callable[[], Sequence[Any]] = tuple) -> AsyncIterator[None]:
+async def beating(details: Callable[[], Sequence[Any]] = tuple) -> AsyncGenerator[None]:
     """Heartbeat every second while the block runs, with what `details` answers then."""
 
     async def beat() -> None:

@@ -33,8 +33,8 @@ def check_output(text: str, schema: Mapping[str, JsonValue]) -> Checked:
         value = clean_json(json.loads(fenced.group(1) if fenced else text))
     except (ValueError, RecursionError) as error:
         return Checked(None, clean_line(f"not JSON: {error}", MAX_WHY))
-    errors = Draft202012Validator(dict(schema)).iter_errors(value)
-    first = next(iter(errors), None)
+    validator = Draft202012Validator(dict(schema))
+    first = next(iter(validator.iter_errors(value)), None)  # pyright: ignore[reportUnknownMemberType]
     if first is None:
         return Checked(value, None)
     return Checked(None, clean_line(f"{first.json_path}: {first.message}", MAX_WHY))

@@ -1,5 +1,6 @@
 """Activities of the ports: reserve and settle, open and close. No port = nothing to do."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio import activity
@@ -7,9 +8,16 @@ from temporalio.exceptions import ApplicationError
 
 from executus import contracts
 from executus.activities.host import Host
-from executus.audit import AuditOpen, AuditReceipt
+from executus.audit import AuditOpen, AuditRow
 from executus.budget import BudgetDecision, BudgetReceipt
-from executus.contracts import AuditCloseInput, BudgetCheckInput, BudgetCommitInput, StepsPage
+from executus.contracts import (
+    AuditClosed,
+    AuditCloseInput,
+    AuditFlushInput,
+    BudgetCheckInput,
+    BudgetCommitInput,
+    StepsPage,
+)
 from executus.errors import ReservationMismatch
 from executus.ports import Audit
 
@@ -44,36 +52,44 @@ class PortActivities:
             await self._ports.audit.start(opening)
 
     @activity.defn(name=contracts.AUDIT_CLOSE)
-    async def close(self, asked: AuditCloseInput) -> AuditReceipt | None:
+    async def close(self, asked: AuditCloseInput) -> AuditClosed:
         """Write what the record lacks and close it."""
         audit = self._ports.audit
         if audit is None:
-            return None
-        await audit.start(asked.close.opening)
-        await self._fill(audit, asked)
-        if asked.events:
-            await audit.record(asked.close.opening.run_id, asked.events)
-        return await audit.close(asked.close)
+            return AuditClosed()
+        await self._fill(audit, asked.close.opening, asked.events, asked.row_keys)
+        return AuditClosed(receipt=await audit.close(asked.close))
 
-    async def _fill(self, audit: Audit, asked: AuditCloseInput) -> None:
-        """Write the rows of steps whose own activity could not: a killed worker, an outage."""
-        if not asked.row_keys:
-            return
-        run_id = asked.close.opening.run_id
+    @activity.defn(name=contracts.AUDIT_FLUSH)
+    async def flush(self, asked: AuditFlushInput) -> None:
+        """Write what the record lacks, while this execution can still tell."""
+        if self._ports.audit is not None:
+            await self._fill(self._ports.audit, asked.opening, asked.events, asked.row_keys)
+
+    async def _fill(
+        self, audit: Audit, opening: AuditOpen, events: Sequence[AuditRow], row_keys: int
+    ) -> None:
+        """Open the record if need be; write events, and the rows of steps that have none.
+
+        A step has none when its own activity could not write it: a killed worker, an outage.
+        """
+        await audit.start(opening)
+        run_id = opening.run_id
         have = await audit.keys(run_id)
         steps = {key for key in have if "#" in key}
         plain = all(key.endswith("#1") for key in steps)
-        if plain and len(steps) >= asked.row_keys:
-            return  # one row a step, all from first attempts: nothing can be missing
         start = 0
-        while start < asked.row_keys:
+        # One row a step, all from first attempts: nothing can be missing. The usual case.
+        while not (plain and len(steps) >= row_keys):
             page = await self._page(start)
-            if not page.rows:
-                break
             missing = [row for row in page.rows if row.key not in have]
             if missing:
                 await audit.record(run_id, missing)
             start += len(page.rows)
+            if start >= page.total or not page.rows:
+                break
+        if events:
+            await audit.record(run_id, events)
 
     @staticmethod
     async def _page(start: int) -> StepsPage:
@@ -81,12 +97,13 @@ class PortActivities:
         handle = activity.client().get_workflow_handle(
             info.workflow_id or "", run_id=info.workflow_run_id
         )
-        return await handle.query(
+        page: StepsPage = await handle.query(
             contracts.QUERY_STEPS,
             start,
             result_type=StepsPage,
             rpc_timeout=timedelta(seconds=15),
         )
+        return page
 
 
 def _name(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """`tool.<name>`: one activity per tool."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -45,7 +46,7 @@ class ToolActivities:
         """
         begun = time.monotonic()
         attempt = activity.info().attempt
-        async with beating():
+        async with contextlib.nullcontext() if activity.info().is_local else beating():
             result = await self._result(tool, step, attempt)
         output = ToolOutput(result=result, summary=summarize_result(result), attempt=attempt)
         self._conversations.remember(Message(role="tool", parts=(result,)))
@@ -62,8 +63,9 @@ class ToolActivities:
         context = ToolContext.of(
             step, attempt=attempt, beat=activity.heartbeat, secrets=self._host.secrets
         )
+        limit = asyncio.timeout(tool.timeout)
         try:
-            async with asyncio.timeout(tool.timeout) as limit:
+            async with limit:
                 return await invoke(
                     tool,
                     step.arguments,

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from executus.agent import RunnableAgent
-from executus.audit import AuditClose, AuditRow
+from executus.audit import AuditClose, AuditOpen, AuditReceipt, AuditRow
 from executus.budget import BudgetCheck, BudgetCommit
 from executus.data import Data
 from executus.invocation import Invocation
@@ -22,6 +22,8 @@ BUDGET_CHECK = "executus.budget.check"
 BUDGET_COMMIT = "executus.budget.commit"
 AUDIT_START = "executus.audit.start"
 AUDIT_CLOSE = "executus.audit.close"
+AUDIT_FLUSH = "executus.audit.flush"
+RESTORE = "executus.restore"
 MODEL = "executus.model"
 COMPACT = "executus.compact"
 TOOL_PREFIX = "tool."
@@ -33,6 +35,7 @@ QUERY_STATE = "state"
 QUERY_TRANSCRIPT = "transcript"
 QUERY_PLAN = "plan"
 QUERY_STEPS = "steps"
+QUERY_CARRIED = "carried"
 QUERY_RESULT = "result"
 SIGNAL_CANCEL = "cancel"
 SIGNAL_STEER = "steer"
@@ -260,6 +263,33 @@ class AuditCloseInput(Data):
     row_keys: int = 0
     """How many step rows the record must hold. When some are missing, the activity asks the
     workflow for its steps and writes them."""
+
+
+class AuditClosed(Data):
+    """Output of `executus.audit.close`."""
+
+    receipt: AuditReceipt | None = None
+    """None: no audit is wired."""
+
+
+class AuditFlushInput(Data):
+    """Input of `executus.audit.flush`: write what the record lacks, before continue-as-new."""
+
+    opening: AuditOpen
+    """The record's head, in case the opening never landed."""
+    events: tuple[AuditRow, ...] = ()
+    """Events of this execution."""
+    row_keys: int = 0
+    """How many step rows the record must hold."""
+
+
+class RestoreInput(Data):
+    """Input of `executus.restore`: read what an earlier execution could not carry."""
+
+    execution: str
+    """Temporal run id of the earlier execution."""
+    start: int = Field(ge=0)
+    """First message to read."""
 
 
 class StepsPage(Data):

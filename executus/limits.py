@@ -65,6 +65,9 @@ class Defaults(Data):
     """See `Limits.model_call_seconds`."""
     closing_seconds: float = Field(default=30.0, gt=0)
     """The slice for the tool-less closing answer at the iteration limit."""
+    history_events: int | None = Field(default=None, ge=50, le=40_000)
+    """Events after which a run continues as a new execution; None = when Temporal suggests it
+    (about 4,100 events or 4 MB)."""
     heartbeat_seconds: float = Field(default=15.0, ge=1)
     """A worker silent for so long is taken for dead, and its step is given to another."""
     cleanup_seconds: float = Field(default=120.0, gt=0)

@@ -9,6 +9,7 @@ import dataclasses
 import os
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from typing import Any, cast
 
 from temporalio.client import ClientConfig
 from temporalio.contrib.pydantic import PydanticPayloadConverter
@@ -41,9 +42,12 @@ STICKY = timedelta(seconds=4)
 """How long a run waits for a dead worker's cache; the SDK's own is 10 s."""
 CACHED_WORKFLOWS = 200
 """Runs kept in memory; the SDK's own 1,000 takes gigabytes once transcripts grow."""
-SDK_CACHED_WORKFLOWS = 1000
-SDK_THROTTLE = timedelta(seconds=60)
-SDK_STICKY = timedelta(seconds=10)
+WORKER_DEFAULTS: tuple[tuple[str, object, object], ...] = (
+    ("max_heartbeat_throttle_interval", timedelta(seconds=60), HEARTBEAT_THROTTLE),
+    ("sticky_queue_schedule_to_start_timeout", timedelta(seconds=10), STICKY),
+    ("max_cached_workflows", 1_000, CACHED_WORKFLOWS),
+)
+"""Option, the SDK's own default, ours: set only where the host left the SDK's."""
 
 
 class ExecutusPlugin(SimplePlugin):
@@ -93,7 +97,7 @@ class ExecutusPlugin(SimplePlugin):
             secrets=Secrets(secrets, os.environ),
             redactor=redactor or Redactor(),
         )
-        super().__init__(
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] - takes bare Callables
             PLUGIN_NAME,
             data_converter=_converter,
             interceptors=[Backstop(self.host.agents, self.host.defaults)],
@@ -109,22 +113,21 @@ class ExecutusPlugin(SimplePlugin):
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """See base class; fills what the host left at the SDK's default. Twice is once."""
-        if AgentRun in (config.get("workflows") or ()):
+        # A TypedDict of bare Callables: seen as a plain mapping, or every access is "unknown".
+        options = cast("dict[str, Any]", config)
+        if AgentRun in (options.get("workflows") or ()):
             return config
-        config = super().configure_worker(config)
-        config["workflows"] = [*(config.get("workflows") or ()), AgentRun]
-        config["activities"] = [*(config.get("activities") or ()), *every_activity(self.host)]
-        if config.get("deployment_config") is None and config.get("build_id") is None:
-            config["build_id"] = BUILD_ID
-        if config.get("max_heartbeat_throttle_interval") == SDK_THROTTLE:
-            config["max_heartbeat_throttle_interval"] = HEARTBEAT_THROTTLE
-        if config.get("sticky_queue_schedule_to_start_timeout") == SDK_STICKY:
-            config["sticky_queue_schedule_to_start_timeout"] = STICKY
-        if not config.get("graceful_shutdown_timeout"):
-            config["graceful_shutdown_timeout"] = GRACE
-        if config.get("max_cached_workflows") == SDK_CACHED_WORKFLOWS:
-            config["max_cached_workflows"] = CACHED_WORKFLOWS
-        return config
+        options = cast("dict[str, Any]", super().configure_worker(config))
+        options["workflows"] = [*(options.get("workflows") or ()), AgentRun]
+        options["activities"] = [*(options.get("activities") or ()), *every_activity(self.host)]
+        if options.get("deployment_config") is None and options.get("build_id") is None:
+            options["build_id"] = BUILD_ID
+        if not options.get("graceful_shutdown_timeout"):
+            options["graceful_shutdown_timeout"] = GRACE
+        for name, sdk_default, ours in WORKER_DEFAULTS:
+            if options.get(name) == sdk_default:
+                options[name] = ours
+        return cast("WorkerConfig", options)
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
         """See base class."""

@@ -23,7 +23,7 @@ from temporalio.exceptions import (
     TimeoutError,  # noqa: A004 - Temporal's own, which is the one that arrives here
     WorkflowAlreadyStartedError,
 )
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from executus.contracts import QUERY_RESULT, QUERY_STATE, SIGNAL_CANCEL, SIGNAL_STEER
 from executus.errors import RequestError
@@ -34,6 +34,8 @@ from executus.state import LiveState
 from executus.status import Reason, Status
 from executus.workflows.agent_run import AgentRun
 
+FIRST_QUERY_SECONDS = 3.0
+LOST_QUERY = frozenset({RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED})
 QUERY_SECONDS = 10.0
 """Seconds to wait for a worker to answer a query."""
 MEMO_KEY = "executus"
@@ -91,11 +93,26 @@ class Runs:
             return await self._ended_badly(handle, error.cause)
 
     async def state(self, run_id: str) -> LiveState:
-        """A run at this moment; also after its end, while its history is kept."""
+        """A run at this moment; also after its end, while its history is kept.
+
+        Raises:
+            RPCError: there is no such run, or no worker that can tell.
+        """
         handle = self._client.get_workflow_handle(run_id)
-        return await handle.query(
-            QUERY_STATE, result_type=LiveState, rpc_timeout=timedelta(seconds=QUERY_SECONDS)
+        try:
+            return await self._state(handle, FIRST_QUERY_SECONDS)
+        except RPCError as error:
+            if error.status not in LOST_QUERY:
+                raise
+            # Asked of an execution that was just being continued as new, a query gets lost.
+            return await self._state(handle, QUERY_SECONDS)
+
+    @staticmethod
+    async def _state(handle: WorkflowHandle[Any, Any], seconds: float) -> LiveState:
+        state: LiveState = await handle.query(
+            QUERY_STATE, result_type=LiveState, rpc_timeout=timedelta(seconds=seconds)
         )
+        return state
 
     async def cancel(self, run_id: str, reason: str = "") -> None:
         """Stop a run gracefully: it completes with status cancelled and its partial result."""
@@ -142,10 +159,11 @@ class Runs:
         status, reason = _OUTSIDE.get(
             about.status or WorkflowExecutionStatus.FAILED, (Status.ERROR, Reason.INTERNAL)
         )
-        text = {
-            TerminatedError: "the workflow was terminated; no cleanup ran",
-            TimeoutError: "Temporal's execution timeout ended the run; no cleanup ran",
-        }.get(type(cause) if cause else Exception)
+        text = None
+        if isinstance(cause, TerminatedError):
+            text = "the workflow was terminated; no cleanup ran"
+        elif isinstance(cause, TimeoutError):
+            text = "Temporal's execution timeout ended the run; no cleanup ran"
         started = about.execution_time or about.start_time
         result = RunResult(
             run_id=handle.id,
@@ -162,9 +180,7 @@ class Runs:
     ) -> RunResult:
         """What it had done, if a worker can still tell."""
         try:
-            state = await handle.query(
-                QUERY_STATE, result_type=LiveState, rpc_timeout=timedelta(seconds=QUERY_SECONDS)
-            )
+            state = await self._state(handle, QUERY_SECONDS)
         except (RPCError, WorkflowQueryFailedError):
             return result
         return result.model_copy(

@@ -96,7 +96,7 @@ def clean_json(value: object, depth: int = 0) -> JsonValue:  # noqa: PLR0911 - o
         items: Mapping[object, object] = value  # pyright: ignore[reportUnknownVariableType]
         return {clean_text(str(k)): clean_json(v, depth + 1) for k, v in items.items()}
     if isinstance(value, Sequence | set | frozenset):
-        return [clean_json(v, depth + 1) for v in value]  # pyright: ignore[reportUnknownVariableType]
+        return [clean_json(v, depth + 1) for v in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     return clean_text(str(value))
 
 

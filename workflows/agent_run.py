@@ -1,7 +1,7 @@
 """AgentRun: one agent run as a Temporal workflow."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
@@ -9,9 +9,10 @@ from temporalio.common import RawValue
 
 from executus import contracts
 from executus.audit import AuditClose, AuditRow
+from executus.carry import Carry
 from executus.contracts import PAGE_BYTES, RunKey, StepsPage
+from executus.data import Data
 from executus.errors import ExecutusError, RequestError
-from executus.limits import Defaults
 from executus.message import ToolCallPart
 from executus.plan import RunPlan
 from executus.request import MAX_REQUEST_BYTES, RunRequest
@@ -24,6 +25,7 @@ from executus.transcript import TranscriptPage
 from executus.workflows.cleanup import Cleanup
 from executus.workflows.driver import RunDriver
 from executus.workflows.ending import Ending
+from executus.workflows.handover import carried_page
 from executus.workflows.report import MAX_OUTPUT_BYTES, failure, fit_steps, result_head
 from executus.workflows.scope import wait_for_end
 
@@ -31,10 +33,12 @@ from executus.workflows.scope import wait_for_end
 # fail the workflow task for ever (reliability.md B-12). So the SDK hands over the raw payload.
 if TYPE_CHECKING:
     Request = RunRequest
-    NOTHING: RunRequest
+    NOTHING: Any = None
 else:
     Request = RawValue
     NOTHING = RawValue(Payload())  # for one who starts the workflow without an argument
+
+D = TypeVar("D", bound=Data)
 
 MAX_STEER = 100
 """Steer messages that may wait; more are dropped, with an event."""
@@ -59,21 +63,25 @@ class AgentRun:
 
     @workflow.run
     async def run(self, request: Request = NOTHING) -> RunResult:
-        """Run the request."""
-        result = self._report(await self._drive(request))
+        """Run the request, or go on with what an earlier execution of the run hands over."""
+        ending = await self._drive(request)
+        if ending is None:
+            self._go_on()
+        result = self._report(ending)
         # A task of its own that is only waited for: no cancel enters it (workflows/scope.py).
         cleanup = asyncio.create_task(self._clean_up(result))
         await wait_for_end(cleanup)
-        self._result = result = fit_steps(cleanup.result(), self._driver.ledger.steps)
+        self._result = result = fit_steps(cleanup.result(), self._driver.ledger)
         self._driver.phase = "closed"
         self._driver.changed()
         return self._close(result)
 
-    async def _drive(self, request: Request) -> Ending:
-        """The ending, whatever the request is and whatever is broken in here."""
+    async def _drive(self, request: Request) -> Ending | None:
+        """The ending, whatever the request is and whatever is broken in here; None = go on."""
         driver = self._driver
         try:
-            return await driver.drive(_decode(request))
+            carry = _decode_carry(request)
+            return await driver.drive(carry.request if carry else _decode(request), carry)
         except RequestError as error:
             driver.ending = Ending(Status.ERROR, error.reason, error=str(error))
         except Exception as error:  # noqa: BLE001 - uncaught, it would hang the workflow task
@@ -81,6 +89,12 @@ class AgentRun:
             text = f"internal error: {type(error).__name__}: {error}"[:1_000]
             driver.ending = Ending(Status.ERROR, Reason.INTERNAL, error=text)
         return driver.ending
+
+    def _go_on(self) -> NoReturn:
+        """Continue as a new execution."""
+        if self._driver.carry is None:  # pragma: no cover - drive has set it
+            raise ExecutusError("nothing to go on with")
+        workflow.continue_as_new(self._driver.carry)
 
     def _report(self, ending: Ending) -> RunResult:
         driver = self._driver
@@ -111,8 +125,7 @@ class AgentRun:
     async def _clean_up(self, result: RunResult) -> RunResult:
         """Settle and close; always answers with a result."""
         driver = self._driver
-        bounds = driver.plan.bounds if driver.plan else Defaults()
-        cleanup = Cleanup(bounds.cleanup_seconds)
+        cleanup = Cleanup(driver.bounds.cleanup_seconds)
         try:
             if driver.reserved:
                 seconds = (result.ended_at - result.started_at).total_seconds()
@@ -120,7 +133,7 @@ class AgentRun:
             # Wiring unknown: the request never got as far as resolve. The activity knows.
             if driver.wired is None or "audit" in driver.wired:
                 receipt = await cleanup.close(
-                    self._audit_close(result), driver.ledger.events, len(driver.ledger.steps)
+                    self._audit_close(result), driver.ledger.events, driver.ledger.total
                 )
                 head = receipt.head if receipt else None
                 result = result.model_copy(update={"audit_head": head})
@@ -131,13 +144,13 @@ class AgentRun:
 
     def _audit_close(self, result: RunResult) -> AuditClose:
         return AuditClose(
-            opening=self._driver.audit_opening(),
+            opening=self._driver.opening(),
             status=result.status,
             reason=result.reason,
             output=result.output,
             error=result.error,
             iterations=result.iterations,
-            steps=len(self._driver.ledger.steps),
+            steps=self._driver.ledger.total,
             usage=result.usage,
             cost_micro_usd=result.cost_micro_usd,
             ended_at=result.ended_at,
@@ -170,6 +183,11 @@ class AgentRun:
     def transcript(self, start: int = 0) -> TranscriptPage:
         """Messages from `start` on, at most about 900 KB of them; ask again from where it ends."""
         return self._driver.transcript.page(max(0, start), PAGE_BYTES)
+
+    @workflow.query(name=contracts.QUERY_CARRIED)
+    def carried(self, start: int = 0) -> TranscriptPage:
+        """A page of what the model is shown, for an execution that could not be handed it."""
+        return carried_page(self._driver.transcript, max(0, start), PAGE_BYTES)
 
     @workflow.query(name=contracts.QUERY_PLAN)
     def plan(self) -> RunPlan | None:
@@ -206,26 +224,45 @@ class AgentRun:
         return calls[int(ordinal) - 1].arguments
 
 
-def _decode(request: Request) -> RunRequest:
+def _decode(request: Any) -> RunRequest:  # noqa: ANN401 - raw at run time, see `Request`
     """The request, checked.
 
     Raises:
         RequestError: it is too large, does not validate, or names another run id.
     """
-    raw: RawValue = request  # pyright: ignore[reportAssignmentType] - what it is at run time
-    size = len(raw.payload.data)
+    size = len(request.payload.data)
     if size > MAX_REQUEST_BYTES:
         text = f"the request has {size:,} bytes; the limit is {MAX_REQUEST_BYTES:,}"
         raise RequestError(text, reason=Reason.TOO_LARGE)
-    try:
-        decoded: RunRequest = workflow.payload_converter().from_payload(raw.payload, RunRequest)
-    except Exception as error:  # noqa: BLE001 - any decoding error means the same: it is invalid
-        text = clean_line(str(error.__cause__ or error), 1_000)
-        raise RequestError(f"the request does not validate: {text}") from None
-    if not isinstance(decoded, RunRequest):  # pyright: ignore[reportUnnecessaryIsInstance] - null
+    decoded = _from_payload(request, RunRequest)
+    if decoded is None:
         raise RequestError("the request is empty: pass one RunRequest")
     run_id = decoded.invocation.run_id
     if run_id is not None and run_id != workflow.info().workflow_id:
         text = f"the workflow id is the run id: start it with id={run_id!r}, or leave run_id out"
         raise RequestError(text)
     return decoded
+
+
+def _decode_carry(raw: Any) -> Carry | None:  # noqa: ANN401 - raw at run time, see `Request`
+    """What an earlier execution handed over.
+
+    It holds the grant, so only the run itself may pass it: a caller's is an invalid request.
+    """
+    if workflow.info().continued_run_id is None:
+        return None
+    try:
+        return _from_payload(raw, Carry)
+    except RequestError:
+        return None  # the server started the request again, by a retry policy of the caller's
+
+
+def _from_payload(raw: Any, kind: type[D]) -> D | None:  # noqa: ANN401 - a RawValue at run time
+    if not raw.payload.metadata:
+        return None
+    try:
+        decoded = workflow.payload_converter().from_payload(raw.payload, kind)
+    except Exception as error:  # noqa: BLE001 - any decoding error means the same: it is invalid
+        text = clean_line(str(error.__cause__ or error), 1_000)
+        raise RequestError(f"the request does not validate: {text}") from None
+    return decoded if isinstance(decoded, kind) else None

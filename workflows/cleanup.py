@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 from executus import contracts
 from executus.audit import AuditClose, AuditReceipt, AuditRow
 from executus.budget import BudgetCommit, BudgetReceipt
-from executus.contracts import AuditCloseInput, BudgetCommitInput
+from executus.contracts import AuditClosed, AuditCloseInput, BudgetCommitInput
+from executus.workflows.perform import Options, perform
 
 ATTEMPT_SECONDS = 20.0
 """Seconds one attempt may take."""
@@ -26,13 +26,11 @@ class Cleanup:
 
     async def commit(self, run_id: str, seconds: float) -> BudgetReceipt | None:
         """Settle the reservation."""
+        asked = BudgetCommitInput(commit=BudgetCommit(run_id=run_id, seconds=max(0.0, seconds)))
+        summary = f"settle {seconds:.1f} s"
         try:
-            return await workflow.execute_activity(
-                contracts.BUDGET_COMMIT,
-                BudgetCommitInput(commit=BudgetCommit(run_id=run_id, seconds=max(0.0, seconds))),
-                result_type=BudgetReceipt,
-                summary=f"settle {seconds:.1f} s",
-                **self._options(),
+            return await perform(
+                contracts.BUDGET_COMMIT, asked, BudgetReceipt, self._options(), summary
             )
         except ActivityError as error:
             self._warn("budget commit did not land; the sweeper settles it", error)
@@ -42,28 +40,21 @@ class Cleanup:
         self, close: AuditClose, events: Sequence[AuditRow], row_keys: int
     ) -> AuditReceipt | None:
         """Close the record; None when it did not land or no audit is wired."""
+        asked = AuditCloseInput(close=close, events=tuple(events), row_keys=row_keys)
+        summary = f"{close.status.value}: {close.reason.value}"
         try:
-            return await workflow.execute_activity(
-                contracts.AUDIT_CLOSE,
-                AuditCloseInput(close=close, events=tuple(events), row_keys=row_keys),
-                result_type=AuditReceipt | None,  # pyright: ignore[reportArgumentType] - a union
-                summary=f"{close.status.value}: {close.reason.value}",
-                **self._options(),
+            closed = await perform(
+                contracts.AUDIT_CLOSE, asked, AuditClosed, self._options(), summary
             )
         except ActivityError as error:
             self._warn("audit close did not land; the sweeper closes it", error)
             return None
+        return closed.receipt
 
     def _warn(self, text: str, error: ActivityError) -> None:
         self.warnings.append(f"{text}: {error.cause or error}"[:500])
 
-    def _options(self) -> workflow.ActivityConfig:
+    def _options(self) -> Options:
+        """Without a limit on attempts: an outage is waited out, within the time budget."""
         left = max(1.0, (self._until - workflow.now()).total_seconds())
-        return workflow.ActivityConfig(
-            schedule_to_close_timeout=timedelta(seconds=left),
-            start_to_close_timeout=timedelta(seconds=min(ATTEMPT_SECONDS, left)),
-            # Without a limit on attempts: a database outage is waited out, within the time budget.
-            retry_policy=RetryPolicy(
-                initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10)
-            ),
-        )
+        return Options(whole=left, attempt=ATTEMPT_SECONDS, longest_pause=10.0)

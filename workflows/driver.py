@@ -1,6 +1,6 @@
-"""One run from first to last: prepare, loop, and know why it stopped.
+"""One run, or one execution of a long one, from first to last: and know why it stopped.
 
-Three tasks: the body (resolve, reserve, open, loop), one run-long timer, and after them the cleanup
+Three tasks: the body (prepare, loop), one run-long timer, and after them the cleanup
 (`AgentRun.run`). The driver only waits, so it alone decides what a cancel means.
 """
 
@@ -9,35 +9,42 @@ from collections import deque
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from executus import contracts
-from executus.audit import AuditOpen, ToolGrant
-from executus.budget import BudgetCheck, BudgetDecision
-from executus.contracts import BudgetCheckInput, ResolveInput, RunKey
+from executus.audit import AuditOpen
+from executus.carry import Carry
+from executus.contracts import AuditFlushInput, RestoreInput, RunKey
+from executus.data import Data
 from executus.digest import digest
 from executus.errors import RequestError, RunError
 from executus.limits import Defaults
-from executus.plan import Port, Resolved, RunPlan
+from executus.plan import Port, RunPlan
 from executus.request import RunRequest
 from executus.state import STATE_STEPS, LiveState, Phase
 from executus.status import Reason, Status
-from executus.transcript import Transcript
+from executus.transcript import Transcript, TranscriptPage
 from executus.workflows.answer import best_text
+from executus.workflows.clock import Clock
 from executus.workflows.details import render
 from executus.workflows.ending import Ending
-from executus.workflows.engine import SLACK, TemporalEngine
+from executus.workflows.engine import TemporalEngine
+from executus.workflows.handover import pack, unpack_ledger, unpack_loop
 from executus.workflows.ledger import Ledger
 from executus.workflows.loop import AgentLoop
 from executus.workflows.opening import opening_message
-from executus.workflows.outcome import denial_text
+from executus.workflows.perform import Options, perform
+from executus.workflows.prepare import audit_opening, open_audit, reserve, resolve
 from executus.workflows.scope import wait_for_end
 
-PORT_SECONDS = 20.0
-"""Seconds that resolve, reserve and open may each take, retries included."""
-SWEEP_MARGIN = 60.0
-"""Seconds after the last possible moment of cleanup, from which on the sweeper may ask."""
+RESTORE_SECONDS = 300.0
+"""For reading what an earlier execution could not carry: it is replayed to answer."""
+FLUSH_SECONDS = 60.0
+"""For the audit to take what this execution knows, before the next one begins."""
+
+
+class Nothing(Data):
+    """Result of an activity that has none."""
 
 
 class RunDriver:
@@ -56,15 +63,21 @@ class RunDriver:
         self.reserved = False
         self.ending: Ending | None = None
         self.stop_why: Ending | None = None
+        self.carry: Carry | None = None
         self.started_at: datetime = workflow.now()
         self.deadline_at: datetime | None = None
+        self._earlier: Carry | None = None
         self._loop: AgentLoop | None = None
-        self._body: asyncio.Task[Ending] | None = None
+        self._body: asyncio.Task[Ending | None] | None = None
 
-    async def drive(self, request: RunRequest) -> Ending:
-        """Run to an ending, whatever cancels and signals arrive meanwhile. Never raises."""
+    async def drive(self, request: RunRequest, earlier: Carry | None) -> Ending | None:
+        """Run to an ending, whatever cancels and signals arrive meanwhile. Never raises.
+
+        None: the history is full, and `carry` is what the next execution needs.
+        """
         self.request = request
-        self.started_at = workflow.now()
+        self._earlier = earlier
+        self.started_at = earlier.started_at if earlier else workflow.now()
         timer = asyncio.create_task(self._time_out())
         body = self._body = asyncio.create_task(self._work(request))
         if self.stop_why is not None:
@@ -93,19 +106,23 @@ class RunDriver:
         why = workflow.cancellation_reason() or "no reason given"
         self.stop(Status.CANCELLED, Reason.CANCEL_REQUEST, f"cancelled: {why}")
 
-    def _outcome(self, body: asyncio.Task[Ending]) -> Ending:
+    def _outcome(self, body: asyncio.Task[Ending | None]) -> Ending | None:
         if not body.cancelled() and body.exception() is None:
-            return body.result()
+            ending = body.result()
+            # A stop that met the handover counts: the next execution would not hear of it.
+            return self._stopped(self.stop_why) if ending is None and self.stop_why else ending
         error = None if body.cancelled() else body.exception()
         stopped = error is None or is_cancelled_exception(error)
         if stopped and self.stop_why is not None:
-            why, partial = self.stop_why, best_text(self.transcript.messages)
-            return Ending(why.status, why.reason, partial, error=why.error)
+            return self._stopped(self.stop_why)
         # A bug, in executus or its host: end the run with it instead of hanging the workflow task.
         workflow.logger.error("executus: bug in the run", exc_info=error)
         text = f"internal error: {type(error).__name__}: {error}"[:1_000]
         partial = best_text(self.transcript.messages)
         return Ending(Status.ERROR, Reason.INTERNAL, partial, error=text)
+
+    def _stopped(self, why: Ending) -> Ending:
+        return Ending(why.status, why.reason, best_text(self.transcript.messages), error=why.error)
 
     async def _time_out(self) -> None:
         """The one run-long timer; armed once the plan says how long the run may take."""
@@ -116,18 +133,20 @@ class RunDriver:
 
     def _deadline_text(self) -> str:
         used = (workflow.now() - self.started_at).total_seconds()
-        return f"deadline: {used:.0f} s used, {len(self.ledger.steps)} steps done"
+        return f"deadline: {used:.0f} s used, {self.ledger.total} steps done"
 
     # -- body ----------------------------------------------------------------------------------
 
-    async def _work(self, request: RunRequest) -> Ending:
+    async def _work(self, request: RunRequest) -> Ending | None:
         try:
-            plan = await self._prepare(request)
+            plan = await (self._resume(self._earlier) if self._earlier else self._prepare(request))
         except RunError as error:
             return Ending(error.status, error.reason, error=str(error))
         except RequestError as error:
             return Ending(Status.ERROR, error.reason, error=str(error))
         self.phase = "running"
+        self.changed()
+        clock = Clock(self.started_at, self.deadline_at or self.started_at)
         engine = TemporalEngine(
             key=self.key,
             plan=plan,
@@ -135,131 +154,118 @@ class RunDriver:
             invocation=request.invocation,
             transcript=self.transcript,
             ledger=self.ledger,
-            started_at=self.started_at,
-            deadline_at=self.deadline_at or self.started_at,
+            clock=clock,
             stopping=lambda: self.stop_why is not None,
             changed=self.changed,
+            iteration=self._earlier.iteration if self._earlier else 0,
         )
-        self._loop = AgentLoop(plan, self.transcript, self.ledger, self.steer, engine)
-        return await self._loop.run()
+        loop = self._loop = AgentLoop(plan, self.transcript, self.ledger, self.steer, engine)
+        if self._earlier is not None:
+            unpack_loop(self._earlier, loop)
+        ending = await loop.run()
+        if ending is None:
+            await self._hand_over(request, plan, clock, loop)
+        return ending
 
     async def _prepare(self, request: RunRequest) -> RunPlan:
+        """Resolve, reserve, open: the first execution only."""
         opening = opening_message(request.invocation)
-        plan = self.plan = await self._resolve(request)
-        self.deadline_at = self.started_at + timedelta(seconds=plan.bounds.max_runtime)
-        if "budget" in plan.wired:
-            await self._reserve(request, plan)
-        if "audit" in plan.wired:
-            await self._open_audit()
-        self.transcript.append(opening)
-        self.changed()
-        return plan
-
-    async def _resolve(self, request: RunRequest) -> RunPlan:
-        asked = ResolveInput(
-            agent=request.agent,
-            caller_id=request.invocation.caller_id,
-            tenant_id=request.invocation.tenant_id,
-        )
-        name = request.agent if isinstance(request.agent, str) else request.agent.name
-        try:
-            resolved = await workflow.execute_activity(
-                contracts.RESOLVE,
-                asked,
-                result_type=Resolved,
-                summary=f"agent {name}"[:200],
-                **_port_options(PORT_SECONDS),
-            )
-        except ActivityError as error:
-            raise _port_error("resolve", error, Reason.PORT_FAILED) from None
+        resolved = await resolve(request)
         self.wired = resolved.wired
         if resolved.refusal is not None:
             raise RunError(Status.ERROR, resolved.refusal.reason, resolved.refusal.message)
         if resolved.plan is None:  # pragma: no cover - resolve answers one or the other
             raise RunError(Status.ERROR, Reason.INTERNAL, "resolve answered nothing")
-        return resolved.plan
+        plan = self.plan = resolved.plan
+        self.deadline_at = self.started_at + timedelta(seconds=plan.bounds.max_runtime)
+        if "budget" in plan.wired:
+            self.reserved = True  # from here on it may have landed, whatever we hear of it
+            denial = await reserve(self.key, request.invocation, plan, self.started_at)
+            if denial is not None:
+                self.reserved = False
+                self.ledger.event("budget_rejected", denial, workflow.now())
+                raise RunError(Status.BUDGET_EXCEEDED, Reason.BUDGET_REJECTED, denial)
+        if "audit" in plan.wired:
+            late = await open_audit(self.opening())
+            if late is not None:
+                self.ledger.event("audit_late", late, workflow.now())
+        self.transcript.append(opening)
+        return plan
 
-    async def _reserve(self, request: RunRequest, plan: RunPlan) -> None:
-        invocation = request.invocation
-        check = BudgetCheck(
-            run_id=self.key.run_id,
-            workflow_run_id=self.key.workflow_run_id,
-            caller_id=invocation.caller_id,
-            tenant_id=invocation.tenant_id,
-            agent_id=plan.agent_id,
-            parent_run_id=invocation.parent_run_id,
-            seconds=plan.bounds.max_runtime,
-            expires_at=self._sweep_at(plan.bounds),
+    async def _resume(self, earlier: Carry) -> RunPlan:
+        """Take up what the last execution handed over."""
+        plan = self.plan = earlier.plan
+        self.wired = plan.wired
+        self.reserved = earlier.reserved
+        self.deadline_at = earlier.deadline_at
+        self.steer.extendleft(reversed(earlier.steer))
+        events = self.ledger.events  # of signals that came before
+        unpacked = unpack_ledger(earlier)
+        for event in events:
+            unpacked.event(event.name, event.summary, event.at)
+        self.ledger = unpacked
+        if earlier.messages is not None:
+            for message in earlier.messages:
+                self.transcript.append(message)
+        options = Options(whole=RESTORE_SECONDS, attempt=RESTORE_SECONDS, longest_pause=10.0)
+        while len(self.transcript) < earlier.message_count:
+            asked = RestoreInput(execution=earlier.from_execution, start=len(self.transcript))
+            try:
+                page = await perform(
+                    contracts.RESTORE,
+                    asked,
+                    TranscriptPage,
+                    options,
+                    f"messages from {asked.start}",
+                )
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise asyncio.CancelledError from None
+                text = f"the conversation could not be read back: {error.cause or error}"
+                raise RunError(Status.ERROR, Reason.INTERNAL, text) from None
+            for message in page.messages:
+                self.transcript.append(message)
+        return plan
+
+    async def _hand_over(
+        self, request: RunRequest, plan: RunPlan, clock: Clock, loop: AgentLoop
+    ) -> None:
+        """Let the audit take what only this execution knows, and pack the rest."""
+        if "audit" in plan.wired:
+            asked = AuditFlushInput(
+                opening=self.opening(),
+                events=tuple(self.ledger.events),
+                row_keys=self.ledger.total,
+            )
+            options = Options(whole=FLUSH_SECONDS, attempt=20.0, longest_pause=10.0)
+            try:
+                await perform(contracts.AUDIT_FLUSH, asked, Nothing, options, "before going on")
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise asyncio.CancelledError from None
+                text = f"rows of an execution may be missing: {error.cause or error}"
+                self.ledger.event("audit_gap", text, workflow.now())
+        self.carry = pack(
+            request=request,
+            plan=plan,
+            clock=clock,
+            reserved=self.reserved,
+            loop=loop,
+            ledger=self.ledger,
+            steer=self.steer,
+            execution=workflow.info().run_id,
         )
-        self.reserved = True  # from here on it may have landed, whatever we hear of it
-        try:
-            decision = await workflow.execute_activity(
-                contracts.BUDGET_CHECK,
-                BudgetCheckInput(check=check),
-                result_type=BudgetDecision,
-                summary=f"reserve {plan.bounds.max_runtime:.0f} s for {invocation.caller_id}"[:200],
-                **_port_options(min(PORT_SECONDS, plan.bounds.max_runtime)),
-            )
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise asyncio.CancelledError from None
-            text = f"the budget could not be asked, so nothing was spent: {error.cause or error}"
-            raise RunError(Status.BUDGET_EXCEEDED, Reason.BUDGET_UNAVAILABLE, text) from None
-        if not decision.admitted:
-            self.reserved = False
-            self.ledger.event("budget_rejected", decision.message, workflow.now())
-            text = denial_text(decision)
-            raise RunError(Status.BUDGET_EXCEEDED, Reason.BUDGET_REJECTED, text)
 
-    async def _open_audit(self) -> None:
-        try:
-            await workflow.execute_activity(
-                contracts.AUDIT_START,
-                self.audit_opening(),
-                summary="open the record",
-                **_port_options(PORT_SECONDS),
-            )
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise asyncio.CancelledError from None
-            # The close can create the record, so an audit that is down now does not stop the run.
-            self.ledger.event("audit_late", str(error.cause or error), workflow.now())
-
-    def audit_opening(self) -> AuditOpen:
-        """Head of the run's record; complete also for a run that was refused."""
-        invocation = self.request.invocation if self.request else None
-        agent = self.request.agent if self.request else ""
-        named = agent if isinstance(agent, str) else agent.name
-        identity = agent if isinstance(agent, str) else agent.identity
-        plan = self.plan
-        return AuditOpen(
-            run_id=self.key.run_id,
-            workflow_run_id=self.key.workflow_run_id,
-            parent_run_id=invocation.parent_run_id if invocation else None,
-            agent_id=plan.agent_id if plan else identity,
-            agent_name=plan.agent_name if plan else named,
-            caller_id=invocation.caller_id if invocation else "",
-            tenant_id=invocation.tenant_id if invocation else "",
-            channel_id=invocation.channel_id if invocation else "",
-            prompt=invocation.prompt if invocation else "",
-            inputs=invocation.inputs if invocation else {},
-            models=tuple(target.spec for target in plan.targets) if plan else (),
-            prices={t.spec: t.price.model_dump() for t in plan.targets if t.price} if plan else {},
-            tools=tuple(
-                ToolGrant(name=tool.name, digest=tool.digest, effect=tool.effect)
-                for tool in plan.tools
-            )
-            if plan
-            else (),
-            started_at=self.started_at,
-            deadline_at=self._sweep_at(plan.bounds if plan else Defaults()),
-        )
-
-    def _sweep_at(self, bounds: Defaults) -> datetime:
-        seconds = bounds.max_runtime + SLACK + bounds.cleanup_seconds + SWEEP_MARGIN
-        return self.started_at + timedelta(seconds=seconds + bounds.heartbeat_seconds)
+    def opening(self) -> AuditOpen:
+        """Head of the run's record."""
+        return audit_opening(self.key, self.request, self.plan, self.started_at)
 
     # -- what can be seen ----------------------------------------------------------------------
+
+    @property
+    def bounds(self) -> Defaults:
+        """The run's bounds, or the defaults before there is a plan."""
+        return self.plan.bounds if self.plan else Defaults()
 
     @property
     def iteration(self) -> int:
@@ -280,8 +286,8 @@ class RunDriver:
             max_iterations=self.plan.bounds.max_iterations if self.plan else 0,
             started_at=self.started_at,
             deadline_at=self.deadline_at,
-            steps=tuple(self.ledger.steps[-STATE_STEPS:]),
-            steps_total=len(self.ledger.steps),
+            steps=self.ledger.newest(STATE_STEPS),
+            steps_total=self.ledger.total,
             usage=self.ledger.usage,
             cost_micro_usd=self.ledger.cost_micro_usd,
             transcript_messages=len(self.transcript),
@@ -291,21 +297,3 @@ class RunDriver:
     def changed(self) -> None:
         """Refresh the live page in the Temporal UI; costs no history."""
         workflow.set_current_details(render(self.state()))
-
-
-def _port_options(seconds: float) -> workflow.ActivityConfig:
-    return workflow.ActivityConfig(
-        schedule_to_close_timeout=timedelta(seconds=seconds),
-        start_to_close_timeout=timedelta(seconds=min(10.0, seconds)),
-        retry_policy=RetryPolicy(
-            initial_interval=timedelta(seconds=1),
-            maximum_interval=timedelta(seconds=5),
-            maximum_attempts=5,
-        ),
-    )
-
-
-def _port_error(port: str, error: ActivityError, reason: Reason) -> BaseException:
-    if is_cancelled_exception(error):
-        return asyncio.CancelledError()
-    return RunError(Status.ERROR, reason, f"{port} failed: {error.cause or error}"[:1_000])

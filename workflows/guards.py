@@ -4,13 +4,15 @@ A poll whose answer changes is progress. A call that brings what it brought befo
 neither is a cycle of calls that brings nothing new.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from executus.digest import digest
 from executus.message import ToolCallPart, ToolResultPart
 from executus.status import Reason
 
+MAX_KNOWN = 2_000
+"""Pairs remembered. A loop longer than that is met by the iteration limit."""
 NUDGE_ERRORS = (
     "[executus] Every tool call of your last {count} steps failed. Read the errors, change your "
     "approach or answer with what you have; the run stops after {limit} such steps in a row."
@@ -51,8 +53,8 @@ class Guards:
     """All-error steps in a row so far."""
     streaks: dict[str, int] = field(default_factory=dict[str, int])
     """Digest of (call, result) -> times seen since something new was learnt."""
-    known: set[str] = field(default_factory=set[str])
-    """Every (call, result) so far."""
+    known: dict[str, None] = field(default_factory=dict[str, None])
+    """The newest (call, result) digests, oldest first: what is not here is news."""
 
     def after_step(
         self, calls: Sequence[ToolCallPart], results: Sequence[ToolResultPart]
@@ -83,9 +85,8 @@ class Guards:
             return GO
         limit = max(2, self.same_tool_calls)  # once is no repetition
         seen = {_pair_digest(call, result): call.name for call, result in pairs}
-        if not self.known.issuperset(seen):
-            self.known.update(seen)
-            self.streaks.clear()  # something new was learnt: old repeats are forgiven
+        if any(key not in self.known for key in seen):
+            self._learn(seen)
         for key in seen:
             self.streaks[key] = self.streaks.get(key, 0) + 1
         key = max(seen, key=lambda key: self.streaks[key])
@@ -95,6 +96,13 @@ class Guards:
         if count == limit - 1 and count > 1:
             return Verdict(nudge=NUDGE_SAME.format(name=name, count=count))
         return GO
+
+    def _learn(self, seen: Iterable[str]) -> None:
+        """Something new was learnt: old repeats are forgiven."""
+        self.streaks.clear()
+        self.known.update(dict.fromkeys(seen))
+        while len(self.known) > MAX_KNOWN:
+            del self.known[next(iter(self.known))]
 
 
 def _pair_digest(call: ToolCallPart, result: ToolResultPart) -> str:

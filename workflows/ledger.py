@@ -21,7 +21,11 @@ class Ledger:
     """Steps in order of dispatch, events in order, sums. Times are given, never read."""
 
     steps: list[StepRecord] = field(default_factory=list[StepRecord])
-    """All of them."""
+    """Those of this execution."""
+    earlier: tuple[StepRecord, ...] = ()
+    """The newest ones of earlier executions."""
+    steps_before: int = 0
+    """All of earlier executions."""
     events: list[AuditRow] = field(default_factory=list[AuditRow])
     """Compaction, failover, nudge, steer, limit, cancel."""
     events_total: int = 0
@@ -37,6 +41,17 @@ class Ledger:
     tool_calls: int = 0
     """Tool calls dispatched so far."""
     _index: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def total(self) -> int:
+        """Steps of all executions."""
+        return self.steps_before + len(self.steps)
+
+    def newest(self, count: int) -> tuple[StepRecord, ...]:
+        """The newest steps, in order."""
+        own = self.steps[-count:]
+        room = count - len(own)
+        return (*self.earlier[max(0, len(self.earlier) - room) :], *own) if room else tuple(own)
 
     def begin(self, step_id: str, kind: str, iteration: int, summary: str, now: datetime) -> None:
         """A step is dispatched."""

@@ -56,6 +56,10 @@ class Engine(Protocol):
         """
         ...
 
+    def is_full(self) -> bool:
+        """Whether the run's history is so long that it should continue as a new execution."""
+        ...
+
     async def model_step(
         self, step_id: str, max_output_tokens: int, *, closing: bool
     ) -> ModelStepOutput:
@@ -95,19 +99,25 @@ class AgentLoop:
         self.engine = engine
         self.iteration = 0
         self.guards = Guards(plan.bounds.tool_errors, plan.bounds.same_tool_calls)
+        self.compact_from = 0
+        self.folds = 0
+        self.blanks = 0
+        self.repairs = 0
         self._measured: tuple[int, int] | None = None  # (messages, tokens) the provider counted
-        self._compact_from = 0
-        self._folds = 0
-        self._blanks = 0
-        self._repairs = 0
 
-    async def run(self) -> Ending:
-        """Loop until there is an ending. Only a cancel passes through as an exception."""
+    async def run(self) -> Ending | None:
+        """Loop until there is an ending, or the history is full: then the answer is None.
+
+        Between two iterations no step is under way and every call is answered, so that is where a
+        run can go on in another execution. Only a cancel passes through as an exception.
+        """
         try:
             while True:
                 ending = await self._iterate()
                 if ending is not None:
                     return ending
+                if self.engine.is_full():
+                    return None
         except RunError as error:
             return self._stopped(error.status, error.reason, str(error))
 
@@ -220,7 +230,7 @@ class AgentLoop:
         if not output.strip():
             return self._blank(EMPTY, "the model returned an empty reply twice")
         self._say(reply.message)
-        self._blanks = 0
+        self.blanks = 0
         if reply.invalid is not None:
             return self._invalid(reply.invalid)
         if self.steer and self.iteration < self.plan.bounds.max_iterations:
@@ -228,8 +238,8 @@ class AgentLoop:
         return Ending(Status.OK, Reason.ANSWER, output, reply.structured)
 
     def _invalid(self, why: str) -> Ending | None:
-        self._repairs += 1
-        if self._repairs > MAX_REPAIRS or self.iteration >= self.plan.bounds.max_iterations:
+        self.repairs += 1
+        if self.repairs > MAX_REPAIRS or self.iteration >= self.plan.bounds.max_iterations:
             message = f"the answer does not match the output schema: {why}"
             return self._stopped(Status.ERROR, Reason.INVALID_OUTPUT, message)
         self.nudge(INVALID.format(why=why))
@@ -245,8 +255,8 @@ class AgentLoop:
         return self._blank(CUT, "the model's tool calls were cut by the limit of output tokens")
 
     def _blank(self, nudge: str, why: str) -> Ending | None:
-        self._blanks += 1
-        if self._blanks > 1 or self.iteration >= self.plan.bounds.max_iterations:
+        self.blanks += 1
+        if self.blanks > 1 or self.iteration >= self.plan.bounds.max_iterations:
             return self._stopped(Status.ERROR, Reason.MODEL_INCOMPLETE, why)
         self.nudge(nudge)
         return None
@@ -309,7 +319,7 @@ class AgentLoop:
             return
         window = min(target.context_window for target in self.plan.targets)
         tokens = self.input_tokens()
-        if tokens > int(window * ratio) and tokens >= self._compact_from:
+        if tokens > int(window * ratio) and tokens >= self.compact_from:
             await self._fold(forced=False)
 
     async def _fold(self, *, forced: bool) -> bool:
@@ -322,11 +332,11 @@ class AgentLoop:
         fold = plan_fold(self.transcript.messages, before if forced else threshold)
         if fold is None:
             return False
-        self._folds += 1
-        summary = await self.engine.compact(f"c{self._folds}", fold)
+        self.folds += 1
+        summary = await self.engine.compact(f"c{self.folds}", fold)
         self.engine.checkpoint()
         if summary is None or not shrinks(self.transcript.messages, fold, summary):
-            self._compact_from = int(before * RETRY_GROWTH)
+            self.compact_from = int(before * RETRY_GROWTH)
             self.ledger.event(
                 "compaction_failed",
                 "no summary" if summary is None else "the summary would not shrink it",

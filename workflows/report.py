@@ -1,7 +1,5 @@
 """Build what a run leaves behind: its result, the head kept in the memo, the typed failure."""
 
-from collections.abc import Sequence
-
 from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.api.common.v1 import Payloads
@@ -9,7 +7,7 @@ from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
 from temporalio.exceptions import FailureError
 
 from executus.result import MAX_RESULT_STEPS, RunResult
-from executus.step import StepRecord
+from executus.workflows.ledger import Ledger
 
 MAX_RESULT_BYTES = 900_000
 """JSON bytes of a result: a payload over 2 MiB would hang the run (reliability.md F6)."""
@@ -21,15 +19,15 @@ FAILURE_TYPE = "executus.{status}"
 """Failure type of a run that did not end well; `details[0]` is its RunResult."""
 
 
-def fit_steps(result: RunResult, steps: Sequence[StepRecord]) -> RunResult:
+def fit_steps(result: RunResult, ledger: Ledger) -> RunResult:
     """The result with its newest steps: at most 1,000, and only as many as its size allows."""
-    kept = tuple(steps[-MAX_RESULT_STEPS:])
+    kept = ledger.newest(MAX_RESULT_STEPS)
     room = MAX_RESULT_BYTES - len(result.model_dump_json())
     used, first = 0, len(kept)
     while first > 0 and used + (size := len(kept[first - 1].model_dump_json()) + 1) <= room:
         used += size
         first -= 1
-    return result.model_copy(update={"steps": kept[first:], "steps_total": len(steps)})
+    return result.model_copy(update={"steps": kept[first:], "steps_total": ledger.total})
 
 
 def result_head(result: RunResult) -> dict[str, JsonValue]:

@@ -72,6 +72,9 @@ class FakeEngine:
     def now(self) -> datetime:
         return self.clock
 
+    def is_full(self) -> bool:
+        return False
+
     def checkpoint(self) -> None:
         if self.stopping:
             raise asyncio.CancelledError

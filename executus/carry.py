@@ -1,0 +1,73 @@
+"""Carry: what one execution of a run hands to the next (continue-as-new).
+
+A run may be a chain of Temporal executions. To everybody outside it stays one run: same id, same
+deadline, same steps, spend, guards and audit chain.
+"""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from executus.data import Data
+from executus.message import Message
+from executus.plan import RunPlan
+from executus.request import RunRequest
+from executus.step import StepRecord
+from executus.usage import Usage
+
+MAX_CARRY_BYTES = 950_000
+"""JSON bytes of a carry. Temporal hangs a run whose arguments pass 2 MiB."""
+MAX_CARRIED_STEPS = 1_000
+STEPS_BYTES = 200_000
+"""JSON bytes of the newest steps that are carried; older ones are in the audit."""
+
+
+class Carry(Data):
+    """State at a consistent point: no step is under way, every call is answered."""
+
+    request: RunRequest
+    """Who asks; without prompt and agent, which stand in the transcript and the plan."""
+    plan: RunPlan
+    """As frozen when the run began."""
+    started_at: datetime
+    """When the run began working."""
+    deadline_at: datetime
+    """When its time is up."""
+    reserved: bool = False
+    """Whether a budget reservation may be held."""
+    iteration: int
+    """Model turns so far."""
+    usage: Usage
+    """So far."""
+    cost_micro_usd: int | None
+    """So far."""
+    tool_calls: int
+    """So far."""
+    events_total: int
+    """Events so far: the next one's key follows."""
+    steps: tuple[StepRecord, ...]
+    """The newest ones."""
+    steps_total: int
+    """All of them."""
+    steer: tuple[str, ...] = ()
+    """Messages that wait to be delivered."""
+    guard_errors: int = 0
+    """All-error steps in a row."""
+    guard_streaks: dict[str, int] = Field(default_factory=dict)
+    """See `executus.workflows.guards.Guards.streaks`."""
+    guard_known: tuple[str, ...] = ()
+    """See `executus.workflows.guards.Guards.known`."""
+    folds: int = 0
+    """Compactions so far."""
+    compact_from: int = 0
+    """Tokens from which on compaction is tried again."""
+    blanks: int = 0
+    """Empty or cut replies in a row."""
+    repairs: int = 0
+    """Answers sent back for not matching the schema."""
+    messages: tuple[Message, ...] | None = None
+    """What the model is shown. None: too large to carry, read it from `from_execution`."""
+    message_count: int = 0
+    """Messages shown, carried here or not."""
+    from_execution: str = ""
+    """Temporal run id of the execution that hands over."""

@@ -1,0 +1,92 @@
+"""Run activities: the one place where options become Temporal's."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType
+
+from executus.data import Data
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Bounds of one activity; times in seconds. Every one has an end, retries included."""
+
+    whole: float
+    """From scheduling to the outcome, retries and waiting included (schedule_to_close)."""
+    attempt: float
+    """One attempt (start_to_close)."""
+    attempts: int = 0
+    """Attempts; 0 = as many as `whole` allows."""
+    longest_pause: float = 60.0
+    """Between attempts: 1 s, doubling up to this."""
+    heartbeat: float | None = None
+    """Silence after which a worker is taken for dead; None = it does not beat."""
+    task_queue: str | None = None
+    """None = the workflow's own."""
+    queue_wait: float | None = None
+    """Wait for a worker; None = as long as `whole`."""
+
+
+async def perform(name: str, argument: Data, kind: type[T], options: Options, summary: str) -> T:
+    """Run an activity. One that beats is waited for until it has stopped, others are not.
+
+    WAIT_CANCELLATION_COMPLETED for those that beat: otherwise cleanup would begin while a tool still
+    acts (reliability.md F3).
+
+    Raises:
+        ActivityError: it failed, timed out or was cancelled.
+    """
+    result: T = await workflow.execute_activity(
+        name,
+        argument,
+        result_type=kind,
+        summary=summary,
+        task_queue=options.task_queue,
+        schedule_to_close_timeout=timedelta(seconds=options.whole),
+        start_to_close_timeout=timedelta(seconds=min(options.attempt, options.whole)),
+        schedule_to_start_timeout=_seconds(options.queue_wait),
+        heartbeat_timeout=_seconds(options.heartbeat),
+        retry_policy=_retry(options),
+        cancellation_type=ActivityCancellationType.TRY_CANCEL
+        if options.heartbeat is None
+        else ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    )
+    return result
+
+
+async def perform_local(
+    name: str, argument: Data, kind: type[T], options: Options, summary: str
+) -> T:
+    """Run a quick, pure activity inside the workflow task: one event instead of six.
+
+    Raises:
+        ActivityError: it failed, timed out or was cancelled.
+    """
+    result: T = await workflow.execute_local_activity(
+        name,
+        argument,
+        result_type=kind,
+        summary=summary,
+        schedule_to_close_timeout=timedelta(seconds=options.whole),
+        start_to_close_timeout=timedelta(seconds=min(options.attempt, options.whole)),
+        retry_policy=_retry(options),
+    )
+    return result
+
+
+def _retry(options: Options) -> RetryPolicy:
+    return RetryPolicy(
+        initial_interval=timedelta(seconds=1),
+        maximum_interval=timedelta(seconds=options.longest_pause),
+        maximum_attempts=options.attempts,
+    )
+
+
+def _seconds(value: float | None) -> timedelta | None:
+    return None if value is None else timedelta(seconds=value)

@@ -1,0 +1,252 @@
+"""Tool calls of one step: in parallel up to a limit, each an activity, failures as results."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+
+from temporalio import workflow
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    TimeoutError,  # noqa: A004 - Temporal's own, which is the one that arrives here
+    TimeoutType,
+    is_cancelled_exception,
+)
+
+from executus import contracts
+from executus.contracts import RunKey, RunState, ToolInput, ToolOutput
+from executus.digest import digest
+from executus.invocation import Invocation
+from executus.message import ToolCallPart, ToolOutcome, ToolResultPart
+from executus.plan import RunPlan, ToolDef
+from executus.redact import Redactor
+from executus.step import StepStatus
+from executus.tools.summary import summarize_call
+from executus.workflows.clock import SLACK, Clock
+from executus.workflows.ledger import Ledger
+from executus.workflows.loop import RUN_STATUS
+from executus.workflows.perform import Options, perform, perform_local
+
+TOOL_SLACK = 10.0
+"""Seconds from a tool's own time-out, kept by the worker, to Temporal's for a dead worker."""
+QUEUE_WAIT = 60.0
+"""Seconds a call waits for a worker of another task queue before it fails as never started."""
+MAX_BATCH_BYTES = 2_500_000
+"""Results that may arrive together: Temporal ends a run whose task passes 4 MiB."""
+MAX_KEY = 255
+"""Characters of an idempotency key; what Stripe allows."""
+
+
+class ToolCalls:
+    """Dispatches the calls of a run's model turns; lives in the workflow."""
+
+    def __init__(
+        self,
+        *,
+        key: RunKey,
+        plan: RunPlan,
+        caller: Invocation,
+        ledger: Ledger,
+        clock: Clock,
+        redactor: Redactor,
+        changed: Callable[[], None],
+    ) -> None:
+        self.key = key
+        self.plan = plan
+        self.caller = caller
+        self.ledger = ledger
+        self.clock = clock
+        self._redactor = redactor
+        self._changed = changed
+        self._tools = {tool.name: tool for tool in plan.tools}
+        cap = max((tool.result_bytes for tool in plan.tools), default=1)
+        width = min(plan.bounds.parallel_tools, max(1, MAX_BATCH_BYTES // cap))
+        self._parallel = asyncio.Semaphore(width)
+
+    async def run(
+        self, iteration: int, calls: Sequence[ToolCallPart], results: dict[int, ToolResultPart]
+    ) -> None:
+        """Fill `results` by ordinal, from 1.
+
+        Raises:
+            CancelledError: the run is being stopped; what had finished is in `results`.
+        """
+        tasks = [
+            asyncio.create_task(self._call(iteration, ordinal, call, results))
+            for ordinal, call in enumerate(calls, 1)
+        ]
+        # return_exceptions: without it, gather leaves slow tools running behind our back.
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    def lost(self, call: ToolCallPart) -> ToolResultPart:
+        """The answer of a call that a stop cut off."""
+        return _result(call, "the run was stopped; outcome unknown", "unknown")
+
+    async def _call(
+        self,
+        iteration: int,
+        ordinal: int,
+        call: ToolCallPart,
+        results: dict[int, ToolResultPart],
+    ) -> None:
+        step_id = f"m{iteration}.t{ordinal}"
+        tool = self._tools.get(call.name)
+        hidden = tool is not None and tool.secret_arguments
+        summary = summarize_call(call.name, call.arguments, hidden, self._redactor)
+        async with self._parallel:
+            kind = contracts.tool_activity(call.name)
+            self.ledger.begin(step_id, kind, iteration, summary, workflow.now())
+            self._changed()
+            if tool is None:
+                results[ordinal] = self._built_in(step_id, iteration, call, summary)
+            elif (problem := _argument_problem(call)) is not None:
+                results[ordinal] = _result(call, problem, "error")
+                self._end(step_id, "error", problem)
+            else:
+                results[ordinal] = await self._run(step_id, iteration, call, tool, summary)
+
+    def _built_in(
+        self, step_id: str, iteration: int, call: ToolCallPart, summary: str
+    ) -> ToolResultPart:
+        """`run_status` from live state; any other name is unknown, and so is a hidden one."""
+        if call.name == RUN_STATUS and self._tools:
+            self._end(step_id, "complete", summary)
+            return _result(call, self._state(iteration).model_dump_json(), "ok")
+        known = ", ".join([*self._tools, RUN_STATUS]) if self._tools else "none"
+        text = f"unknown tool `{call.name}`; your tools: {known}"
+        self._end(step_id, "error", text)
+        return _result(call, text, "error")
+
+    async def _run(
+        self, step_id: str, iteration: int, call: ToolCallPart, tool: ToolDef, summary: str
+    ) -> ToolResultPart:
+        attempts = 1 if tool.effect == "once" or tool.local else tool.attempts
+        step = ToolInput(
+            key=self.key,
+            step_id=step_id,
+            call_id=call.id,
+            arguments=call.arguments,
+            schema_digest=tool.digest,
+            idempotency_key=self._idempotency_key(step_id),
+            attempts=attempts,
+            result_bytes=tool.result_bytes,
+            agent_id=self.plan.agent_id,
+            invocation=self.caller,
+            state=self._state(iteration),
+        )
+        do = perform_local if tool.local else perform
+        name = contracts.tool_activity(tool.name)
+        try:
+            output = await do(name, step, ToolOutput, self._options(tool, attempts), summary)
+        except ActivityError as error:
+            return self._failed(step_id, call, tool, error)
+        text = f"{summary} → {output.summary}"
+        status = STEP_STATUS[output.result.outcome]
+        self.ledger.finish(step_id, status, workflow.now(), summary=text, attempt=output.attempt)
+        self._changed()
+        return output.result
+
+    def _options(self, tool: ToolDef, attempts: int) -> Options:
+        whole = self.clock.seconds_left() + SLACK
+        return Options(
+            whole=whole,
+            attempt=tool.timeout + TOOL_SLACK,
+            attempts=attempts,
+            longest_pause=30.0,
+            heartbeat=self.plan.bounds.heartbeat_seconds,
+            task_queue=tool.task_queue,
+            queue_wait=min(QUEUE_WAIT, whole) if tool.task_queue is not None else None,
+        )
+
+    def _failed(
+        self, step_id: str, call: ToolCallPart, tool: ToolDef, error: ActivityError
+    ) -> ToolResultPart:
+        """A tool activity that brought no result: never started, lost, or cancelled.
+
+        Raises:
+            CancelledError: the run is being stopped.
+        """
+        if is_cancelled_exception(error):
+            self._end(step_id, "error" if tool.effect == "pure" else "unknown", "cancelled")
+            raise asyncio.CancelledError from None
+        text = _never_started(tool, error)
+        outcome: ToolOutcome = "error"
+        if text is None:
+            text = f"`{tool.name}` did not finish: its worker was lost or its time was up"
+            if tool.effect != "pure":
+                outcome = "unknown"
+                text += (
+                    ", so its outcome is unknown. It may or may not have taken effect: verify "
+                    "before you try again"
+                )
+        self._end(step_id, STEP_STATUS[outcome], text)
+        return _result(call, text, outcome)
+
+    def _idempotency_key(self, step_id: str) -> str:
+        """Stable over attempts, worker crashes and `temporal workflow reset` (F14).
+
+        That is why it holds the first execution's run id, not the current one.
+        """
+        key = f"{self.key.run_id}/{self.key.workflow_run_id}/{step_id}"
+        return key if len(key) <= MAX_KEY else digest(key.encode())
+
+    def _state(self, iteration: int) -> RunState:
+        return RunState(
+            iteration=iteration,
+            max_iterations=self.plan.bounds.max_iterations,
+            tool_calls=self.ledger.tool_calls,
+            seconds_elapsed=self.clock.seconds_elapsed(),
+            seconds_left=self.clock.seconds_left(),
+            usage=self.ledger.usage,
+            cost_micro_usd=self.ledger.cost_micro_usd,
+        )
+
+    def _end(self, step_id: str, status: StepStatus, summary: str) -> None:
+        self.ledger.finish(step_id, status, workflow.now(), summary=summary)
+        self._changed()
+
+
+STEP_STATUS: dict[ToolOutcome, StepStatus] = {
+    "ok": "complete",
+    "error": "error",
+    "unknown": "unknown",
+}
+
+
+def _argument_problem(call: ToolCallPart) -> str | None:
+    """Why arguments cannot be any tool's, so that nothing is dispatched for them."""
+    try:
+        arguments = json.loads(call.arguments or "{}")
+    except ValueError as error:
+        return f"invalid arguments for `{call.name}`: not JSON ({error}); nothing ran"
+    except RecursionError:
+        return f"invalid arguments for `{call.name}`: nested too deep; nothing ran"
+    if not isinstance(arguments, dict):
+        return f"invalid arguments for `{call.name}`: not a JSON object; nothing ran"
+    return None
+
+
+def _never_started(tool: ToolDef, error: ActivityError) -> str | None:
+    """Why the tool certainly did not run, if that is certain."""
+    cause = error.cause
+    if isinstance(cause, TimeoutError) and cause.type == TimeoutType.SCHEDULE_TO_START:
+        queue = tool.task_queue or "the run's task queue"
+        return f"`{tool.name}` did not start: no worker of {queue} took it; nothing ran"
+    if isinstance(cause, ApplicationError) and cause.type == "NotFoundError":
+        return f"`{tool.name}` is not available on this worker; nothing ran"
+    return None
+
+
+def _result(call: ToolCallPart, text: str, outcome: ToolOutcome) -> ToolResultPart:
+    data = text.encode("utf-8", "replace")
+    return ToolResultPart(
+        call_id=call.id,
+        name=call.name,
+        text=text,
+        outcome=outcome,
+        bytes=len(data),
+        digest=digest(data),
+    )
