@@ -104,18 +104,15 @@ class Bed:
         writer.close()
         return int(body)
 
-    async def spawn(self, system: str, *options: str) -> Worker:
+    async def spawn(self, system: str, queue: str, **extra: str) -> Worker:
         """A worker process that was just started; `ready` comes on its stdout."""
-        queue = f"{system}-{uuid.uuid4().hex[:6]}"
-        process = await _python(
-            "-m", "bench.worker", system, self.address, queue, self.url, *options
-        )
-        return Worker(system, queue, process)
+        arguments = ("-m", "bench.worker", system, self.address, queue, self.url)
+        return Worker(system, queue, await _python(*arguments, extra=extra))
 
     @asynccontextmanager
-    async def worker(self, system: str, *options: str) -> AsyncGenerator[Worker]:
-        """A worker that polls."""
-        worker = await self.spawn(system, *options)
+    async def worker(self, system: str, **extra: str) -> AsyncGenerator[Worker]:
+        """A worker that polls; `extra` is its environment."""
+        worker = await self.spawn(system, new_queue(system), **extra)
         try:
             await _line(worker.process, "ready")
             yield worker
@@ -132,17 +129,25 @@ class Bed:
             yield found
 
     async def start(
-        self, worker: Worker, calls: int, size: int, *, padding: int = 0, compaction: bool = False
+        self,
+        system: str,
+        queue: str,
+        calls: int,
+        size: int,
+        *,
+        padding: int = 0,
+        compaction: bool = False,
+        idle: bool = False,
     ) -> WorkflowHandle[Any, Any]:
         """Start one run."""
         kind, argument = systems.request(
-            worker.system, calls, size, padding=padding, compaction=compaction
+            system, calls, size, padding=padding, compaction=compaction, idle=idle
         )
         return await self.client.start_workflow(
             kind,
             argument,
-            id=f"{worker.queue}-{uuid.uuid4().hex[:8]}",
-            task_queue=worker.queue,
+            id=f"{queue}-{uuid.uuid4().hex[:8]}",
+            task_queue=queue,
             task_timeout=timedelta(seconds=30),
         )
 
@@ -158,16 +163,17 @@ class Bed:
     ) -> Measured:
         """One run, measured. Over `seconds` it counts as stuck and is terminated."""
         server, cpu, wall = self.server_cpu(), worker.cpu(), time.perf_counter()
-        handle = await self.start(worker, calls, size, padding=padding, compaction=compaction)
-        status = await self.ended(handle, seconds)
+        handle = await self.start(
+            worker.system, worker.queue, calls, size, padding=padding, compaction=compaction
+        )
         measured = Measured(
-            status=status,
+            status=await self.ended(handle, seconds),
             wall=time.perf_counter() - wall,
             worker_cpu=worker.cpu() - cpu,
             server_cpu=self.server_cpu() - server,
             rss=worker.rss(),
         )
-        await self._sizes(handle, measured)
+        await self.sizes(handle, measured)
         return measured
 
     async def ended(self, handle: WorkflowHandle[Any, Any], seconds: float) -> str:
@@ -184,7 +190,7 @@ class Bed:
         status = result.get("status", "ok") if isinstance(result, dict) else "ok"
         return "completed" if status == "ok" else f"completed: {status}"
 
-    async def _sizes(self, handle: WorkflowHandle[Any, Any], measured: Measured) -> None:
+    async def sizes(self, handle: WorkflowHandle[Any, Any], measured: Measured) -> None:
         """Events and bytes of every execution of the chain."""
         run_id: str | None = handle.first_execution_run_id
         measured.executions = 0
@@ -210,9 +216,12 @@ class Bed:
         return (last.new_execution_run_id or None) if last else None
 
 
-async def _python(*arguments: str) -> asyncio.subprocess.Process:
+async def _python(
+    *arguments: str, extra: dict[str, str] | None = None
+) -> asyncio.subprocess.Process:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI", "ANTHROPIC"))}
     environment |= {"OPENAI_AGENTS_DISABLE_TRACING": "1", "PYTHONWARNINGS": "ignore"}
+    environment |= extra or {}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
@@ -272,6 +281,11 @@ def _server_process(address: str) -> psutil.Process:
             return process
     msg = f"no server process with port {port}"
     raise RuntimeError(msg)
+
+
+def new_queue(system: str) -> str:
+    """A task queue of its own."""
+    return f"{system}-{uuid.uuid4().hex[:6]}"
 
 
 def middle(values: Iterable[float]) -> float:

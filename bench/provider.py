@@ -10,8 +10,6 @@ summary) gets a short text. `GET /requests` tells how many replies it gave.
 import asyncio
 import os
 import re
-import signal
-import sys
 
 from bench.work import ANSWER, MODEL, TOOL_NAME
 
@@ -138,20 +136,14 @@ class Connection(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Serve until the parent is gone or SIGTERM comes."""
+    """Serve until the parent is gone."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Connection, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
-    stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
     parent = os.getppid()
-    while not stop.is_set() and os.getppid() == parent:
-        try:
-            await asyncio.wait_for(stop.wait(), 2)
-        except TimeoutError:
-            continue
+    while os.getppid() == parent:  # noqa: ASYNC110 - nobody tells a process that its parent died
+        await asyncio.sleep(2)
 
 
 if __name__ == "__main__":
     asyncio.run(serve())
-    sys.stdout.flush()

@@ -7,7 +7,7 @@ the repetitions, ratios are made within a repetition, where the systems alternat
 """
 
 from bench.harness import Bed, Measured, Worker, bed, middle, noted, ratios
-from bench.outcome import Bar, Options, Report, main
+from bench.outcome import COMPLETED, Bar, Options, Report, main
 from bench.systems import EXECUTUS, FLOOR, LOCAL, RIVALS, available
 
 SIZE = 2_000
@@ -72,9 +72,6 @@ def cpu(table: Table, name: str, length: int) -> list[float]:
     return [m.worker_cpu / length * 1_000 for m in found if m.status == COMPLETED]
 
 
-COMPLETED = "completed"
-
-
 def _bars(table: Table, names: list[str], lengths: tuple[int, ...]) -> list[Bar]:
     bars: list[Bar] = []
     for ours in (EXECUTUS, LOCAL):
@@ -82,6 +79,8 @@ def _bars(table: Table, names: list[str], lengths: tuple[int, ...]) -> list[Bar]
             continue
         if ours == EXECUTUS:
             bars += _floor_bars(table)
+        if any(m.status != COMPLETED for length in lengths for m in table[ours, length]):
+            bars.append(Bar(f"{ours}: every run completes", 0.0, 1.0, ok=False))
         flat = ratios(*_same(cpu(table, ours, LONG), cpu(table, ours, SHORT)))
         bars.append(Bar.most(f"{ours}: CPU at {LONG} / at {SHORT} calls", flat, FLAT_BAR))
         for rival in (name for name in RIVALS if name in names):

@@ -1,7 +1,8 @@
 """The scripted job that every system does: K times read a page, then answer.
 
 The prompt says how many calls and how large their results are, the fake provider reads it
-there, and the tool gives text of that size. Same model name, same tool, same bytes for every system.
+there, and the tool gives text of that size. Same model name, same tool, same bytes
+for every system.
 """
 
 import random

@@ -25,13 +25,18 @@ async def main(system: str, address: str, queue: str, url: str) -> None:
         workflows=list(made.workflows),
         activities=list(made.activities),
         build_id="bench",
-        **made.options,
+        workflow_runner=systems.runner(),
     )
-    parent = os.getppid()
     async with worker:
         print("ready", flush=True)
-        while os.getppid() == parent:
-            await asyncio.sleep(2)  # noqa: ASYNC110 - nobody tells a process that its parent died
+        await orphaned()
+
+
+async def orphaned() -> None:
+    """Return when the parent is gone: nobody tells a process that."""
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110
+        await asyncio.sleep(2)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
+
+from temporalio.worker import WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from bench.work import MODEL, SYSTEM_PROMPT, TOOL_NAME, prompt
 
@@ -24,8 +26,6 @@ _MODULES = {
 _NEEDS = {"pydantic-ai": "pydantic_ai", "openai-agents": "agents"}
 RUNTIME = 3_600.0
 """Seconds a run may take before its own deadline ends it."""
-TIMEOUT = timedelta(seconds=60)
-"""Of one activity, in every system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,6 @@ class Setup:
     plugins: Sequence[Any] = ()
     workflows: Sequence[Any] = ()
     activities: Sequence[Any] = ()
-    options: dict[str, Any] = field(default_factory=dict[str, Any])
-    close: Any = None
 
 
 def available() -> list[str]:
@@ -53,6 +51,13 @@ def _local(name: str) -> bool:
     return "local" in ToolDef.model_fields
 
 
+def runner() -> WorkflowRunner:
+    """The sandbox, which imports the modules of this bench once and not once per run, for all."""
+    return SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_modules("bench")
+    )
+
+
 def setup(name: str, url: str) -> Setup:
     """The system's worker; `url` is the fake provider's."""
     made: Setup = import_module(_MODULES[name]).setup(name, url)
@@ -60,12 +65,18 @@ def setup(name: str, url: str) -> Setup:
 
 
 def request(
-    name: str, calls: int, size: int, *, padding: int = 0, compaction: bool = False
+    name: str,
+    calls: int,
+    size: int,
+    *,
+    padding: int = 0,
+    compaction: bool = False,
+    idle: bool = False,
 ) -> tuple[str, Any]:
     """Workflow type and its one argument, as JSON values."""
     text = prompt(calls, size, padding)
     if name == FLOOR:
-        return "FloorRun", text
+        return "FloorRun", f"{text} [[idle]]" if idle else text
     if name == "pydantic-ai":
         return "PydanticAIRun", text
     if name == "openai-agents":

@@ -1,5 +1,10 @@
-"""executus with ordinary tools, or with a local one. No ports are wired: a bare run."""
+"""executus with ordinary tools, or with a local one. No ports are wired: a bare run.
 
+BENCH_WINDOW is the model's context window, for runs that are to fold; BENCH_TOOL_QUEUE puts the
+tool on a queue that nobody serves, for runs that are to stand still.
+"""
+
+import os
 from typing import Any
 
 from bench.systems import LOCAL, Setup
@@ -16,11 +21,15 @@ async def page(number: int, size: int) -> str:
 
 def setup(name: str, url: str) -> Setup:
     provider = OpenAIResponses(api_key="none", base_url=url)
-    models = Models({"fast": f"openai/{MODEL}"}, providers=[provider])
+    window = os.environ.get("BENCH_WINDOW")
+    windows = {f"openai/{MODEL}": int(window)} if window else None
+    models = Models({"fast": f"openai/{MODEL}"}, providers=[provider], windows=windows)
     return Setup(plugins=[ExecutusPlugin(tools=[_tool(name)], models=models)])
 
 
 def _tool(name: str) -> Tool[..., str]:
     """Async, as in the other systems: none of them pays for a thread."""
     options: dict[str, Any] = {"local": True} if name == LOCAL else {}
+    if queue := os.environ.get("BENCH_TOOL_QUEUE"):
+        options = {"task_queue": queue}
     return tool(name=TOOL_NAME, description=TOOL_DOC, effect="pure", **options)(page)

@@ -10,6 +10,8 @@ from typing import Any
 
 from temporalio import workflow
 
+IDLE = "[[idle]]"
+"""In the prompt of a run that is to stand still at its first tool call."""
 TIMEOUT = timedelta(seconds=60)
 
 
@@ -21,6 +23,7 @@ class FloorRun:
     @workflow.run
     async def run(self, prompt: str) -> str:
         self._items.append({"role": "user", "content": prompt})
+        queue = "nowhere" if IDLE in prompt else None
         new: list[str] = []
         while True:
             reply: list[dict[str, Any]] = await workflow.execute_activity(
@@ -37,7 +40,11 @@ class FloorRun:
             new = []
             for call in calls:
                 result: str = await workflow.execute_activity(
-                    "floor.tool", call, start_to_close_timeout=TIMEOUT, result_type=str
+                    "floor.tool",
+                    call,
+                    start_to_close_timeout=TIMEOUT,
+                    result_type=str,
+                    task_queue=queue,
                 )
                 call_id = call["call_id"]
                 self._items.append(

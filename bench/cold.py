@@ -1,0 +1,112 @@
+"""How fast a worker is there, and what a waiting run takes: `python -m bench.cold`.
+
+start: seconds from `python -m bench.worker` to the result of a run of one call that was waiting
+for it: interpreter, imports, connection, first workflow task, model, tool, answer. Every system has
+a build id, which spares it seconds of hashing; see bench/worker.py. memory: what the worker's RSS
+grows by for each more run that stands still in its cache, waiting for a tool that nobody serves.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+
+from bench.harness import Bed, Worker, bed, middle, new_queue, noted, ratios, stop
+from bench.outcome import COMPLETED, Bar, Options, Report, main
+from bench.systems import EXECUTUS, FLOOR, RIVALS, available
+
+REPEATS = 5
+MOST_SECONDS, MOST_KB = 2.0, 100.0
+FEW, MANY = 30, 180
+"""Waiting runs at the first and the second reading: fewer than the plugin keeps cached (200)."""
+
+
+async def measure(options: Options) -> Report:
+    """Cold starts, alternating; then the memory of waiting runs."""
+    names = [name for name in options.chosen(available()) if name != "executus-local"]
+    results: list[dict[str, Any]] = []
+    bars: list[Bar] = []
+    async with bed() as place:
+        if options.wants("start"):
+            repeats = 2 if options.quick else options.repeats or REPEATS
+            seconds: dict[str, list[float]] = {name: [] for name in names}
+            for turn in range(repeats):
+                for name in names:
+                    with noted(f"{turn + 1}: start of {name}"):
+                        seconds[name].append(await _start(place, name))
+            results += [
+                {
+                    "measure": "worker start to first completed run, s",
+                    "system": name,
+                    "median": round(middle(found), 2),
+                    "best": round(min(found), 2),
+                    "worst": round(max(found), 2),
+                }
+                for name, found in seconds.items()
+            ]
+            bars += _start_bars(seconds)
+        if options.wants("memory"):
+            for name in (name for name in names if name in (EXECUTUS, FLOOR)):
+                with noted(f"memory of {name}"):
+                    each = await _memory(place, name, 80 if options.quick else MANY)
+                row = {"measure": "RSS per cached idle run, KB", "system": name}
+                results.append({**row, "median": round(each / 1e3, 1)})
+                if name == EXECUTUS:
+                    value = None if options.quick else each / 1e3
+                    bars.append(Bar.most("RSS per cached idle run, KB", value, MOST_KB))
+    return Report("cold", results, bars)
+
+
+def _start_bars(seconds: dict[str, list[float]]) -> list[Bar]:
+    mine = seconds.get(EXECUTUS, [])
+    bars = [Bar.most("worker start to first completed run, s", mine, MOST_SECONDS)]
+    for rival in RIVALS:
+        ahead = ratios(mine, seconds[rival]) if mine and seconds.get(rival) else None
+        bars.append(Bar.most(f"the same / {rival}", ahead, 1.0))
+    return bars
+
+
+async def _start(place: Bed, name: str) -> float:
+    queue = new_queue(name)
+    handle = await place.start(name, queue, 1, 1_000)
+    begun = time.perf_counter()
+    worker = await place.spawn(name, queue)
+    try:
+        status = await place.ended(handle, 60)
+        if status != COMPLETED:
+            raise RuntimeError(f"the first run of {name}: {status}")
+        return time.perf_counter() - begun
+    finally:
+        await stop(worker.process)
+
+
+async def _memory(place: Bed, name: str, many: int) -> float:
+    """Bytes for each run more."""
+    async with place.worker(name, BENCH_TOOL_QUEUE="nowhere") as worker:
+        handles = [await _idle(place, worker) for _ in range(FEW)]
+        few = await _settled(worker)
+        handles += [await _idle(place, worker) for _ in range(many - FEW)]
+        grown = await _settled(worker) - few
+        for handle in handles:
+            await handle.terminate("bench: done")
+        return grown / (many - FEW)
+
+
+async def _idle(place: Bed, worker: Worker) -> WorkflowHandle[Any, Any]:
+    """A run that waits for its tool, whose model call is done."""
+    done = await place.served()
+    handle = await place.start(worker.system, worker.queue, 1, 1_000, idle=True)
+    while await place.served() == done:  # noqa: ASYNC110 - the provider is another process
+        await asyncio.sleep(0.005)
+    return handle
+
+
+async def _settled(worker: Worker) -> int:
+    """RSS once the last workflow task is over."""
+    await asyncio.sleep(1.5)
+    return worker.rss()
+
+
+if __name__ == "__main__":
+    main(measure)

@@ -1,0 +1,44 @@
+"""Replays one history in a process of its own: `python -m bench.replayer SYSTEM URL FILE`.
+
+Prints JSON: CPU seconds (user + system, all threads) of the first replay, which also pays for what
+is made once, and the median of the next ones.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+
+from bench import systems
+
+TIMES = 5
+
+
+async def main(system: str, url: str, file: str) -> None:
+    made = systems.setup(system, url)
+    history = WorkflowHistory.from_json("replayed", Path(file).read_text())  # noqa: ASYNC240
+    spent: list[float] = []
+    for _ in range(1 + TIMES):
+        replayer = Replayer(
+            workflows=list(made.workflows),
+            plugins=list(made.plugins),
+            build_id="bench",
+            workflow_runner=systems.runner(),
+        )
+        begun = time.process_time()
+        await replayer.replay_workflow(history)
+        spent.append(time.process_time() - begun)
+    print(json.dumps({"first": spent[0], "median": median(spent[1:])}), flush=True)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR)
+    asyncio.run(main(*sys.argv[1:]))
+    os._exit(0)
