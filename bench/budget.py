@@ -1,7 +1,8 @@
 """Who spends more than the cap: 64 callers claim $0.10 each, 1,000 times, against $5.00.
 
-`naive` asks what was spent, pays, and writes it down: check, then commit. `executus` reserves before it pays. Both on SQLite and on PostgreSQL. The second part is what
-one operation costs a single caller.
+`naive` asks what was spent, pays, and writes it down: check, then commit. `executus` reserves
+before it pays. Both on SQLite and on PostgreSQL. The second part is what one operation costs a
+single caller.
 """
 
 import asyncio
@@ -27,8 +28,8 @@ from executus.stores.sql_budget import SqlBudget
 
 CAP = 5_000_000
 CLAIM = 100_000
-CALL_SECONDS = 0.01
-"""How long a paid call takes here; a model's takes a hundred times that."""
+CALL_SECONDS = 0.2
+"""How long a paid call takes here; a model's takes ten times that."""
 OPERATIONS = 200
 BYTES = 2_000
 

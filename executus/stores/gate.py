@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Update, and_, bindparam, func, select, update
 
-from executus.budget import BudgetCap, BudgetDecision, Window
+from executus.budget import BudgetCap, BudgetDecision, Currency, Window
 from executus.stores.canonical import moment
 from executus.stores.database import Database
 from executus.stores.dialects import insert
@@ -35,7 +35,22 @@ from executus.stores.schema import budget_hours as hours
 from executus.stores.schema import budget_runs as runs
 from executus.stores.schema import budget_scopes as scopes
 
+Shape = tuple[tuple[Window, Currency], ...]
 SUFFIXES = ("ms", "tokens", "micro_usd")
+COUNTERS = tuple(f"{kind}_{suffix}" for kind in ("reserved", "settled") for suffix in SUFFIXES)
+
+# Statements stand here once: building one costs more than running it.
+CAPS = select(caps).where(caps.c.scope.in_(bindparam("names", expanding=True)))
+SCOPES = (
+    select(scopes.c.scope)
+    .where(scopes.c.scope.in_(bindparam("names", expanding=True)))
+    .order_by(scopes.c.scope)
+    .with_for_update()
+)
+TREE = select(runs).where(runs.c.root_run_id == bindparam("root"))
+HOUR = and_(hours.c.scope == bindparam("at_scope"), hours.c.hour == bindparam("at_hour"))
+GROW_HOUR = update(hours).where(HOUR).values({c: hours.c[c] + bindparam(c) for c in COUNTERS})
+GROW_SCOPE = {c: scopes.c[c] + bindparam(c) for c in COUNTERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,14 @@ class Gate:
     def __init__(self, database: Database, *, unlimited: bool) -> None:
         self._dialect = database.dialect
         self._unlimited = unlimited
+        self._takings: dict[Shape, Update] = {}
+        values: dict[str, Any] = {c: bindparam(c) for c in COUNTERS}
+        values |= {"scope": bindparam("at_scope"), "hour": bindparam("at_hour")}
+        added = insert(database.dialect, hours).values(values)
+        self._add_hours = added.on_conflict_do_update(
+            index_elements=[hours.c.scope, hours.c.hour],
+            set_={c: hours.c[c] + added.excluded[c] for c in COUNTERS},
+        )
 
     def used(self, settled: Any, reserved: Any) -> Any:  # noqa: ANN401 - numbers or SQL columns
         """What counts against a cap: also what others hold and have not spent yet."""
@@ -94,8 +117,8 @@ class Gate:
 
     def caps(self, connection: Connection, names: Sequence[str]) -> list[Cap]:
         """The caps that hold for scopes; raises Refused when nothing was said about one."""
-        wanted = {*names, *map(wildcard, names)}
-        found = connection.execute(select(caps).where(caps.c.scope.in_(wanted)))
+        wanted = sorted({*names, *map(wildcard, names)})
+        found = connection.execute(CAPS, {"names": wanted})
         rows = [cap_of(row) for row in found]
         holding, missing = resolve_caps(names, rows, unlimited=self._unlimited)
         if missing:
@@ -111,12 +134,16 @@ class Gate:
             mine = [c for c in holding if c.scope == scope and asked[scope].of(c.currency)]
             if not self._fits_run(mine, tree, asked[scope]):
                 raise Denied(hold, asked)
-            conditions = [self._fits(c, hold.hour, asked[scope]) for c in mine if c.window != "run"]
-            statement = update(scopes).where(scopes.c.scope == scope, *conditions)
-            result = connection.execute(statement.values(_grow(scopes, asked[scope], ZERO)))
-            if result.rowcount != 1:
+            shape: Shape = tuple((cap.window, cap.currency) for cap in mine if cap.window != "run")
+            values = _counters(asked[scope], ZERO) | {"at_scope": scope}
+            for index, cap in enumerate(cap for cap in mine if cap.window != "run"):
+                first, last = hours_of(cap.window, hold.hour)
+                values |= {f"first{index}": first, f"last{index}": last}
+                values[f"room{index}"] = cap.cap - asked[scope].of(cap.currency)
+            if connection.execute(self._taking(shape), values).rowcount != 1:
                 raise Denied(hold, asked)
-        self._post_hours(connection, hold, {s: (asked[s], ZERO) for s in hold.scopes})
+        rows = [_at(hold, scope) | _counters(asked[scope], ZERO) for scope in hold.scopes]
+        connection.execute(self._add_hours, rows)
 
     def post(
         self,
@@ -126,11 +153,9 @@ class Gate:
     ) -> None:
         """Change reserved and settled of scopes without asking: the money is gone already."""
         self._lock(connection, hold)
-        for scope in hold.scopes:
-            reserved, settled = changes[scope]
-            statement = update(scopes).where(scopes.c.scope == scope)
-            connection.execute(statement.values(_grow(scopes, reserved, settled)))
-        self._post_hours(connection, hold, changes)
+        rows = [_at(hold, scope) | _counters(*changes[scope]) for scope in hold.scopes]
+        connection.execute(self._taking(()), rows)
+        connection.execute(GROW_HOUR, rows)
 
     def explain(self, connection: Connection, refusal: Denied, now: int) -> BudgetDecision | None:
         """The refusal in words; None when there is room by now."""
@@ -164,18 +189,24 @@ class Gate:
             for row in connection.execute(query)
         ]
 
-    def _fits(self, cap: Cap, hour: int, asked: Amounts) -> ColumnElement[bool]:
-        suffix = _suffix(cap)
-        table = scopes if cap.window == "total" else hours
+    def _taking(self, shape: Shape) -> Update:
+        """The conditional update of a scope that has caps of this shape."""
+        if shape not in self._takings:
+            conditions = [self._fits(index, *cap) for index, cap in enumerate(shape)]
+            here = scopes.c.scope == bindparam("at_scope")
+            self._takings[shape] = update(scopes).where(here, *conditions).values(GROW_SCOPE)
+        return self._takings[shape]
+
+    def _fits(self, index: int, window: Window, currency: Currency) -> ColumnElement[bool]:
+        """What is used leaves room: `settled + reserved <= cap - asked`."""
+        suffix = "ms" if currency == "seconds" else currency
+        table = scopes if window == "total" else hours
         used = self.used(table.c[f"settled_{suffix}"], table.c[f"reserved_{suffix}"])
-        if cap.window != "total":
-            first, last = hours_of(cap.window, hour)
-            used = (
-                select(func.coalesce(func.sum(used), 0))
-                .where(hours.c.scope == cap.scope, hours.c.hour.between(first, last))
-                .scalar_subquery()
-            )
-        fits: ColumnElement[bool] = used + asked.of(cap.currency) <= cap.cap
+        if window != "total":
+            inside = hours.c.hour.between(bindparam(f"first{index}"), bindparam(f"last{index}"))
+            here = and_(hours.c.scope == bindparam("at_scope"), inside)
+            used = select(func.coalesce(func.sum(used), 0)).where(here).scalar_subquery()
+        fits: ColumnElement[bool] = used <= bindparam(f"room{index}")
         return fits
 
     def _fits_run(
@@ -193,35 +224,21 @@ class Gate:
 
     def _lock(self, connection: Connection, hold: Hold) -> None:
         """Lock the scopes' rows in sorted order, and make those of scope and hour."""
-        names = list(hold.scopes)
-        query = select(scopes.c.scope).where(scopes.c.scope.in_(names)).order_by(scopes.c.scope)
-        there = set((connection.execute(query.with_for_update())).scalars())
-        if len(there) < len(names):
-            missing = [{"scope": name, **_row(ZERO, ZERO)} for name in names if name not in there]
+        names = {"names": list(hold.scopes)}
+        there = set(connection.execute(SCOPES, names).scalars())
+        if len(there) < len(hold.scopes):
+            nothing = _counters(ZERO, ZERO)
+            rows = [{"scope": name, **nothing} for name in hold.scopes if name not in there]
             statement = insert(self._dialect, scopes).on_conflict_do_nothing()
-            connection.execute(statement, missing)
-            connection.execute(query.with_for_update())
-
-    def _post_hours(
-        self,
-        connection: Connection,
-        hold: Hold,
-        changes: Mapping[str, tuple[Amounts, Amounts]],
-    ) -> None:
-        for scope in hold.scopes:
-            reserved, settled = changes[scope]
-            here = and_(hours.c.scope == scope, hours.c.hour == hold.hour)
-            statement = update(hours).where(here).values(_grow(hours, reserved, settled))
-            if (connection.execute(statement)).rowcount == 0:
-                row = {"scope": scope, "hour": hold.hour, **_row(reserved, settled)}
-                connection.execute(hours.insert().values(row))
+            connection.execute(statement, rows)
+            connection.execute(SCOPES, names)
 
     def _tree(
         self, connection: Connection, hold: Hold, holding: Iterable[Cap]
     ) -> list[tuple[frozenset[str], Use]]:
         if not any(cap.window == "run" for cap in holding):
             return []
-        found = connection.execute(select(runs).where(runs.c.root_run_id == hold.root_run_id))
+        found = connection.execute(TREE, {"root": hold.root_run_id})
         return [
             (
                 frozenset(member.scopes),
@@ -286,27 +303,16 @@ def cap_of(row: Row[Any]) -> BudgetCap:
     )
 
 
-def _suffix(cap: Cap) -> str:
-    return "ms" if cap.currency == "seconds" else cap.currency
-
-
 def _amounts(row: Row[Any], kind: str) -> Amounts:
     return Amounts(*(getattr(row, f"{kind}_{suffix}") for suffix in SUFFIXES))
 
 
-def _row(reserved: Amounts, settled: Amounts) -> dict[str, int]:
-    pairs = (("reserved", reserved), ("settled", settled))
-    return {
-        f"{kind}_{suffix}": amount
-        for kind, amounts in pairs
-        for suffix, amount in zip(SUFFIXES, amounts, strict=True)
-    }
+def _counters(reserved: Amounts, settled: Amounts) -> dict[str, object]:
+    return dict(zip(COUNTERS, (*reserved, *settled), strict=True))
 
 
-def _grow(table: Table, reserved: Amounts, settled: Amounts) -> dict[str, Any]:
-    changes = _row(reserved, settled)
-    grown = {name: table.c[name] + amount for name, amount in changes.items() if amount}
-    return grown or {"reserved_ms": table.c.reserved_ms}
+def _at(hold: Hold, scope: str) -> dict[str, object]:
+    return {"at_scope": scope, "at_hour": hold.hour}
 
 
 def _first_end(connection: Connection, scope: str) -> int | None:

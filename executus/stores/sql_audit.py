@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import JsonValue
-from sqlalchemy import Connection, Executable, RowMapping, Select, delete, select, update
+from sqlalchemy import Connection, Executable, RowMapping, Select, bindparam, delete, select, update
 
 from executus.audit import (
     AuditBreak,
@@ -52,6 +51,22 @@ PURGE_BATCH = 200
 """Runs that one transaction of a purge removes: others wait for no more than that."""
 CHAIN_COLUMNS = ("run_id", "entries", "head", "n_close", "closed_head", "closed_entries")
 LINK_COLUMNS = tuple(entries.c[name] for name in Link._fields)
+
+
+# Statements stand here once: building one costs more than running it.
+RUN = select(runs).where(runs.c.run_id == bindparam("at_run"))
+LOCKED = RUN.with_for_update()
+THERE = select(entries.c.entry, entries.c.key).where(
+    entries.c.run_id == bindparam("at_run"),
+    entries.c.entry.in_(bindparam("entries", expanding=True)),
+    entries.c.key.in_(bindparam("keys", expanding=True)),
+)
+INSERT = entries.insert()
+GROWN = (
+    update(runs)
+    .where(runs.c.run_id == bindparam("at_run"))
+    .values(entries=bindparam("length"), head=bindparam("hash"))
+)
 
 
 class SqlAudit:
@@ -207,7 +222,7 @@ class SqlAudit:
 
     async def _prove(self, run_id: str) -> AuditProof:
         def work(connection: Connection) -> AuditProof:
-            row = _first(connection, select(runs).where(runs.c.run_id == run_id))
+            row = _first(connection, RUN, run_id)
             if row is None:
                 return _prove_orphan(connection, run_id)
             expected = _expected(row)
@@ -222,15 +237,16 @@ class SqlAudit:
 
     def _lock(self, connection: Connection, run_id: str, first: Draft) -> Expected:
         """The run's row, made when it is missing, and locked until the transaction ends."""
-        query = select(runs).where(runs.c.run_id == run_id).with_for_update()
-        row = _first(connection, query)
+        row = _first(connection, LOCKED, run_id)
         if row is None:
             columns = opening_columns(first) if first.entry == "open" else stub_columns(first.at)
             stub = {"run_id": run_id, "n_close": 0, "entries": 0, "head": "", **columns}
             connection.execute(
                 insert(self._database.dialect, runs).values(stub).on_conflict_do_nothing()
             )
-            row = (connection.execute(query)).mappings().one()
+            row = _first(connection, LOCKED, run_id)
+        if row is None:
+            raise StoreError(f"the record of run {run_id} vanished")
         return _expected(row)
 
     def _append(
@@ -245,16 +261,13 @@ class SqlAudit:
                 new.append(draft)
         links = extend(record.run_id, record.entries, record.head, new)
         if links:
-            connection.execute(entries.insert(), [link._asdict() for link in links])
-            columns: dict[str, JsonValue] = {}
-            for draft in new:
-                columns |= opening_columns(draft) if draft.entry == "open" else {}
             last = links[-1]
-            connection.execute(
-                update(runs)
-                .where(runs.c.run_id == record.run_id)
-                .values(entries=last.seq + 1, head=last.hash, **columns)
-            )
+            connection.execute(INSERT, [link._asdict() for link in links])
+            where = {"at_run": record.run_id, "length": last.seq + 1, "hash": last.hash}
+            connection.execute(GROWN, where)
+            for draft in (draft for draft in new if draft.entry == "open"):
+                here = update(runs).where(runs.c.run_id == record.run_id)
+                connection.execute(here.values(opening_columns(draft)))
         return links
 
     def _purge_some(self, connection: Connection, cut: int) -> int:
@@ -294,12 +307,12 @@ class SqlAudit:
 
 
 def _there(connection: Connection, run_id: str, drafts: Sequence[Draft]) -> set[tuple[str, str]]:
-    query = select(entries.c.entry, entries.c.key).where(
-        entries.c.run_id == run_id,
-        entries.c.entry.in_({draft.entry for draft in drafts}),
-        entries.c.key.in_({draft.key for draft in drafts}),
-    )
-    return {(row.entry, row.key) for row in connection.execute(query)}
+    values = {
+        "at_run": run_id,
+        "entries": sorted({draft.entry for draft in drafts}),
+        "keys": sorted({draft.key for draft in drafts}),
+    }
+    return {(row.entry, row.key) for row in connection.execute(THERE, values)}
 
 
 def _links(connection: Connection, run_id: str) -> list[Link]:
@@ -322,8 +335,9 @@ def _prove_orphan(connection: Connection, run_id: str) -> AuditProof:
     return AuditProof(runs=1, entries=0, breaks=(found,))
 
 
-def _first(connection: Connection, query: Select[Any]) -> RowMapping | None:
-    row: RowMapping | None = (connection.execute(query)).mappings().first()
+def _first(connection: Connection, query: Select[Any], run_id: str) -> RowMapping | None:
+    found = connection.execute(query, {"at_run": run_id})
+    row: RowMapping | None = found.mappings().first()
     return row
 
 

@@ -6,11 +6,10 @@ and attempts that never were (a killed worker) at their worst case; whatever is 
 the parent, or is released. Times, windows and sums are the database's own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from sqlalchemy import Connection, Table, and_, select, update
+from sqlalchemy import Connection, Executable, Table, and_, bindparam, select, update
 
 from executus.budget import (
     BudgetCall,
@@ -24,6 +23,7 @@ from executus.budget import (
 from executus.errors import ReservationMismatch
 from executus.stores.budget_desk import BudgetDesk
 from executus.stores.canonical import ident, micros
+from executus.stores.database import Database
 from executus.stores.dialects import insert
 from executus.stores.gate import Denied, Hold, Refused, hold_of, row_of, with_share
 from executus.stores.ledger import (
@@ -47,6 +47,35 @@ from executus.stores.schema import budget_overruns as overruns
 from executus.stores.schema import budget_runs as runs
 
 ADMITTED = BudgetDecision(admitted=True)
+
+# Statements stand here once: building one costs more than running it.
+HOLD = select(runs).where(runs.c.run_id == bindparam("at_run")).with_for_update()
+CHANGING = (
+    *("share_ms", "share_tokens", "share_micro_usd", "need_tokens", "need_micro_usd"),
+    *("settled_at", "n_settle", "child_ms", "lost"),
+)
+SAVE = (
+    update(runs)
+    .where(runs.c.run_id == bindparam("at_run"))
+    .values({name: bindparam(name) for name in CHANGING})
+)
+CALL_KEY = ("run_id", "execution_id", "step_id", "attempt")
+IS_CALL = and_(*(attempts.c[name] == bindparam(f"at_{name}") for name in CALL_KEY))
+ATTEMPT = select(attempts).where(IS_CALL)
+METERED = (
+    update(attempts)
+    .where(IS_CALL)
+    .values(
+        state="metered",
+        actual_tokens=bindparam("tokens"),
+        actual_micro_usd=bindparam("micro_usd"),
+    )
+)
+LOST = (
+    update(attempts)
+    .where(attempts.c.run_id == bindparam("at_run"), attempts.c.state == "started")
+    .values(state="lost")
+)
 GATE_TRIES = 3
 """Times a refusal is looked at again when room came back before it could be explained."""
 
@@ -57,6 +86,11 @@ class SqlBudget(BudgetDesk):
     It fails closed: a scope of which nothing was said has no budget, unless
     `unlimited_by_default=True` says that it needs none.
     """
+
+    def __init__(self, database: Database, *, unlimited_by_default: bool = False) -> None:
+        """Raises ConfigError for a database URL that may lead to a replica."""
+        super().__init__(database, unlimited_by_default=unlimited_by_default)
+        self._inserts: dict[str, Executable] = {}
 
     async def check(self, check: BudgetCheck) -> BudgetDecision:
         """Reserve for the run under all caps, or nothing."""
@@ -129,7 +163,7 @@ class SqlBudget(BudgetDesk):
         before = _hold(connection, run_id)
         if before is None:
             hold = self._draft(connection, check, run_id, params)
-            if self._insert(connection, runs, row_of(hold)):
+            if self._inserted(connection, runs, row_of(hold)):
                 hold = self._cover(connection, hold, check_amounts(check))
                 _save(connection, hold)
                 return ADMITTED
@@ -171,9 +205,8 @@ class SqlBudget(BudgetDesk):
             "estimate_micro_usd": estimate.micro_usd,
             "at": self._database.now(connection),
         }
-        if not self._insert(connection, attempts, values):
-            query = select(attempts.c.params).where(_is(call))
-            if connection.scalar(query) != params:
+        if not self._inserted(connection, attempts, values):
+            if connection.execute(ATTEMPT, _at(call)).one().params != params:
                 raise ReservationMismatch(f"call {_name(call)} was authorised otherwise before")
             return ADMITTED
         if call.micro_usd is None:
@@ -188,11 +221,14 @@ class SqlBudget(BudgetDesk):
         _save(connection, hold)
         return ADMITTED
 
-    def _insert(self, connection: Connection, table: Table, values: Mapping[str, object]) -> bool:
+    def _inserted(self, connection: Connection, table: Table, values: dict[str, object]) -> bool:
         """Insert a row; False when its key is there already."""
         # A driver's count of inserted rows differs between the two databases; RETURNING does not.
-        statement = insert(self._database.dialect, table).values(values).on_conflict_do_nothing()
-        return (connection.execute(statement.returning(table.c.run_id))).first() is not None
+        statement = self._inserts.get(table.name)
+        if statement is None:
+            plain = insert(self._database.dialect, table).on_conflict_do_nothing()
+            statement = self._inserts[table.name] = plain.returning(table.c.run_id)
+        return connection.execute(statement, values).first() is not None
 
     def _cover(self, connection: Connection, hold: Hold, short: Amounts) -> Hold:
         """Bring `short` into the hold: from the parent's slack, the rest through the gate."""
@@ -208,7 +244,7 @@ class SqlBudget(BudgetDesk):
 
     def _meter(self, connection: Connection, meter: BudgetMeter) -> None:
         hold = _hold(connection, ident(meter.run_id))
-        attempt = (connection.execute(select(attempts).where(_is(meter)))).first()
+        attempt = connection.execute(ATTEMPT, _at(meter)).first()
         if hold is None or attempt is None:
             raise ReservationMismatch(f"call {_name(meter)} was never authorised")
         estimate = Amounts(0, attempt.estimate_tokens, attempt.estimate_micro_usd)
@@ -218,9 +254,8 @@ class SqlBudget(BudgetDesk):
             if (attempt.actual_tokens, attempt.actual_micro_usd) != actual[1:]:
                 raise ReservationMismatch(f"call {_name(meter)} was metered otherwise before")
             return
-        values = {"actual_tokens": actual.tokens, "actual_micro_usd": actual.micro_usd}
-        statement = update(attempts).where(_is(meter)).values(state="metered", **values)
-        connection.execute(statement)
+        took = {"tokens": actual.tokens, "micro_usd": actual.micro_usd}
+        connection.execute(METERED, _at(meter) | took)
         if attempt.state == "lost":
             self._meter_late(connection, hold, meter, actual.minus(estimate).floor())
             return
@@ -243,11 +278,7 @@ class SqlBudget(BudgetDesk):
 
     def _settle(self, connection: Connection, hold: Hold, ms: int) -> Hold:
         parent = _parent(connection, hold.parent_run_id)
-        lost = connection.execute(
-            update(attempts)
-            .where(attempts.c.run_id == hold.run_id, attempts.c.state == "started")
-            .values(state="lost")
-        )
+        lost = connection.execute(LOST, {"at_run": hold.run_id})
         actual = hold.need._replace(ms=ms)
         rest = ZERO if parent is None else hold.share.minus(actual).floor()
         shared = () if parent is None else parent.scopes
@@ -283,8 +314,7 @@ class SqlBudget(BudgetDesk):
 
 def _hold(connection: Connection, run_id: str) -> Hold | None:
     """The run's reservation, locked until the transaction ends."""
-    query = select(runs).where(runs.c.run_id == run_id).with_for_update()
-    row = (connection.execute(query)).first()
+    row = connection.execute(HOLD, {"at_run": run_id}).first()
     return None if row is None else hold_of(row)
 
 
@@ -295,7 +325,8 @@ def _parent(connection: Connection, run_id: str | None) -> Hold | None:
 
 
 def _save(connection: Connection, hold: Hold) -> None:
-    connection.execute(update(runs).where(runs.c.run_id == hold.run_id).values(row_of(hold)))
+    row = row_of(hold)
+    connection.execute(SAVE, {name: row[name] for name in CHANGING} | {"at_run": hold.run_id})
 
 
 def _key(call: BudgetCall | BudgetMeter) -> dict[str, object]:
@@ -307,8 +338,8 @@ def _key(call: BudgetCall | BudgetMeter) -> dict[str, object]:
     }
 
 
-def _is(call: BudgetCall | BudgetMeter) -> Any:  # noqa: ANN401 - a SQL condition
-    return and_(*(attempts.c[name] == value for name, value in _key(call).items()))
+def _at(call: BudgetCall | BudgetMeter) -> dict[str, object]:
+    return {f"at_{name}": value for name, value in _key(call).items()}
 
 
 def _name(call: BudgetCall | BudgetMeter) -> str:

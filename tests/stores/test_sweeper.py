@@ -18,6 +18,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -354,9 +355,11 @@ async def test_the_schedule_sweeps_and_installing_it_again_changes_it(
     bench: Bench, name: str
 ) -> None:
     await ended(await bench.opened(name, "fail"))
+    handle = bench.client.get_schedule_handle(SCHEDULE_ID)
+    with contextlib.suppress(RPCError):  # another test's, on the same server
+        await handle.delete()
     assert await install(bench.client, QUEUE, timedelta(hours=1), NOW)
     assert not await install(bench.client, QUEUE, timedelta(hours=2), NOW)
-    handle = bench.client.get_schedule_handle(SCHEDULE_ID)
     await handle.trigger()
 
     async def swept() -> bool:
