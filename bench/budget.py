@@ -28,8 +28,8 @@ from executus.stores.sql_budget import SqlBudget
 
 CAP = 5_000_000
 CLAIM = 100_000
-CALL_SECONDS = 0.2
-"""How long a paid call takes here; a model's takes ten times that."""
+CALL_SECONDS = (0.2, 0.3, 0.4, 0.5)
+"""How long paid calls take here, one after the other; a model's take ten times that."""
 OPERATIONS = 200
 BYTES = 2_000
 
@@ -114,10 +114,10 @@ async def naive_claims(database: Database) -> Claim:
     def book(connection: Connection) -> None:
         connection.execute(spent_table.insert().values(micro_usd=CLAIM))
 
-    async def claim(_name: str) -> bool:
+    async def claim(name: str) -> bool:
         if await database.read(read) + CLAIM > CAP:
             return False
-        await asyncio.sleep(CALL_SECONDS)
+        await asyncio.sleep(_seconds(name))
         await database.write(book)
         return True
 
@@ -134,7 +134,7 @@ async def reserving_claims(database: Database) -> Claim:
         if not (await budget.check(_check(name, CLAIM))).admitted:
             return False
         await budget.authorize(_call(name, "m1"))
-        await asyncio.sleep(CALL_SECONDS)
+        await asyncio.sleep(_seconds(name))
         await budget.meter(_meter(name, "m1"))
         await budget.commit(BudgetCommit(run_id=name, seconds=1))
         return True
@@ -185,6 +185,10 @@ async def operations(store: str, database: Database) -> list[dict[str, Any]]:
             }
         )
     return results
+
+
+def _seconds(name: str) -> float:
+    return CALL_SECONDS[int(name.removeprefix("claim")) % len(CALL_SECONDS)]
 
 
 def _check(run_id: str, micro_usd: int) -> BudgetCheck:
