@@ -26,6 +26,10 @@ CALLS_PER_ATTEMPT = 32
 """Provider calls that one Temporal attempt may make; numbers them for the budget."""
 
 
+AT_DEADLINE = 1.0
+"""Seconds before the deadline in which a failure is the deadline's: the run's timer decides."""
+
+
 class BudgetDeniedError(Exception):
     """The budget refused a call."""
 
@@ -102,7 +106,7 @@ class ModelCalls:
         failovers = tuple(failed.failovers)
         message = str(failed)
         final, delay = failed.final, failed.retry_after
-        if not final and delay is not None and delay >= self.seconds_left:
+        if not final and delay is not None and delay >= self.seconds_left > AT_DEADLINE:
             message += f"; it asks to wait {delay:.0f} s and {self.seconds_left:.0f} s are left"
             final = True
         detail = ModelFailure(fault=failed.fault, message=message[:2_000], failovers=failovers)

@@ -19,6 +19,11 @@ from executus.rows import model_row
 from executus.transcript import lower, view
 
 
+GRACE = 2.0
+"""Seconds a call may outlast the run's deadline: the run's own timer is to end it, by a cancel, and
+not a time-out that looks like the provider's fault."""
+
+
 class ModelStep:
     """Asks the chain, makes the reply safe, records it."""
 
@@ -94,7 +99,7 @@ def _request(
         tool_choice="none" if step.closing else "auto",
         output_schema=plan.output_schema,
         max_output_tokens=step.max_output_tokens,
-        timeout=min(plan.bounds.model_call_seconds, seconds_left),
+        timeout=min(plan.bounds.model_call_seconds, seconds_left + GRACE),
         cache_key=step.key.run_id,
     )
 

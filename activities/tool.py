@@ -18,7 +18,7 @@ from executus.message import Message, ToolOutcome, ToolResultPart
 from executus.rows import tool_row
 from executus.tools import Tool, ToolContext
 from executus.tools.invoke import invoke
-from executus.tools.summary import summarize_call, summarize_result
+from executus.summary import summarize_call, summarize_result
 
 
 class ToolActivities:

@@ -33,6 +33,10 @@ class Carry(Data):
     """When the run began working."""
     deadline_at: datetime
     """When its time is up."""
+    tokens_limit: int | None = None
+    """As it is now: it may have been raised."""
+    micro_usd_limit: int | None = None
+    """As it is now."""
     reserved: bool = False
     """Whether a budget reservation may be held."""
     iteration: int

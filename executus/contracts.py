@@ -39,6 +39,7 @@ QUERY_CARRIED = "carried"
 QUERY_RESULT = "result"
 SIGNAL_CANCEL = "cancel"
 SIGNAL_STEER = "steer"
+UPDATE_RAISE_LIMITS = "raise_limits"
 
 PAGE_BYTES = 900_000
 """Transcript bytes in one page: Temporal's own bound on a query's answer is 2 MiB."""
@@ -180,6 +181,17 @@ class CompactOutput(Data):
     """Who wrote it."""
     attempt: int = 1
     """Temporal attempt that brought it."""
+
+
+class RaiseLimits(Data):
+    """Argument of the `raise_limits` update: the new limits of a running run."""
+
+    tokens: int | None = Field(default=None, gt=0)
+    """New token limit; None leaves it."""
+    micro_usd: int | None = Field(default=None, gt=0)
+    """New limit in micro-USD; None leaves it."""
+    by: str = Field(default="", max_length=255)
+    """Who raises it; recorded."""
 
 
 class RunState(Data):

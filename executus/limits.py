@@ -1,8 +1,14 @@
 """Bounds: what an agent may set for its runs, and what holds when it does not."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from executus.data import Data
+
+AtLimit = Literal["stop", "wrap_up", "ask"]
+"""stop: end with what there is. wrap_up: keep room for one last answer without tools. ask: pause
+until somebody raises the limit (update `raise_limits`); the deadline still rules."""
 
 
 class Limits(Data):
@@ -13,6 +19,8 @@ class Limits(Data):
     micro_usd: int | None = Field(default=None, gt=0)
     """Cost of the whole run in micro-USD (1 USD = 1,000,000), checked before each model call
     against that call's worst case. With it set, a model without a known price is refused."""
+    at_limit: AtLimit | None = None
+    """What happens where the next call could pass the tokens or micro-USD above."""
     max_output_tokens: int | None = Field(default=None, gt=0, le=1_000_000)
     """Tokens that one model call may produce."""
     tool_errors: int | None = Field(default=None, ge=0, le=1_000)
@@ -53,6 +61,8 @@ class Defaults(Data):
     """See `Limits.tokens`; None = no limit."""
     micro_usd: int | None = Field(default=None, gt=0)
     """See `Limits.micro_usd`; None = no limit."""
+    at_limit: AtLimit = "stop"
+    """See `Limits.at_limit`."""
     max_output_tokens: int = Field(default=8_192, gt=0)
     """See `Limits.max_output_tokens`."""
     parallel_tools: int = Field(default=8, gt=0, le=64)

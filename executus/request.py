@@ -16,7 +16,7 @@ class RunRequest(Data):
     Pass it to `client.start_workflow(AgentRun.run, request, id=..., task_queue=...)`.
     """
 
+    invocation: Invocation = Field(default_factory=Invocation)
+    """Who asks, and for what. First, since it is what a person looks for in the Temporal UI."""
     agent: RunnableAgent | str
     """By value, or the name of an agent registered on the worker."""
-    invocation: Invocation = Field(default_factory=Invocation)
-    """Who asks, and for what."""

@@ -14,6 +14,7 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import (
@@ -25,8 +26,15 @@ from temporalio.exceptions import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from executus.contracts import QUERY_RESULT, QUERY_STATE, SIGNAL_CANCEL, SIGNAL_STEER
-from executus.errors import RequestError
+from executus.contracts import (
+    QUERY_RESULT,
+    QUERY_STATE,
+    SIGNAL_CANCEL,
+    SIGNAL_STEER,
+    UPDATE_RAISE_LIMITS,
+    RaiseLimits,
+)
+from executus.errors import RequestError, UserError
 from executus.request import MAX_REQUEST_BYTES, RunRequest
 from executus.result import RunResult
 from executus.sanitize import clean_line
@@ -61,8 +69,8 @@ class Runs:
         if size > MAX_REQUEST_BYTES:
             text = f"the request has {size:,} bytes; the limit is {MAX_REQUEST_BYTES:,}"
             raise RequestError(text, reason=Reason.TOO_LARGE)
-        run_id = request.invocation.run_id or f"run-{uuid.uuid4()}"
         agent = request.agent if isinstance(request.agent, str) else request.agent.name
+        run_id = request.invocation.run_id or f"{agent[:100]}-{uuid.uuid4()}"
         summary = static_summary or clean_line(f"{agent} for {request.invocation.caller_id}", 200)
         try:
             return await self._client.start_workflow(
@@ -121,6 +129,24 @@ class Runs:
     async def steer(self, run_id: str, text: str) -> None:
         """Say something to a running agent: a user message before its next model call."""
         await self._client.get_workflow_handle(run_id).signal(SIGNAL_STEER, text)
+
+    async def raise_limits(
+        self, run_id: str, *, tokens: int | None = None, micro_usd: int | None = None, by: str = ""
+    ) -> LiveState:
+        """Raise a running run's own limits; one that paused at them goes on.
+
+        Raises:
+            UserError: the run is not running, or the limit is not above the present one.
+        """
+        asked = RaiseLimits(tokens=tokens, micro_usd=micro_usd, by=by)
+        handle = self._client.get_workflow_handle(run_id)
+        try:
+            state: LiveState = await handle.execute_update(
+                UPDATE_RAISE_LIMITS, asked, result_type=LiveState
+            )
+        except WorkflowUpdateFailedError as error:
+            raise UserError(str(error.cause)) from None
+        return state
 
     # -- endings -------------------------------------------------------------------------------
 

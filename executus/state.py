@@ -7,8 +7,9 @@ from executus.data import Data
 from executus.step import StepRecord
 from executus.usage import Usage
 
-Phase = Literal["starting", "running", "closing", "closed"]
-"""starting: resolving, reserving. running: the loop. closing: outcome fixed, cleanup runs."""
+Phase = Literal["starting", "running", "paused", "closing", "closed"]
+"""starting: resolving, reserving. running: the loop. paused: at a limit, until somebody raises it.
+closing: outcome fixed, cleanup runs."""
 
 STATE_STEPS = 200
 """Steps listed in a state: the newest ones."""
@@ -45,5 +46,11 @@ class LiveState(Data):
     """So far; None when a price is not known."""
     transcript_messages: int = 0
     """Messages in the transcript."""
+    waiting: str | None = None
+    """What a paused run waits for."""
+    tokens_limit: int | None = None
+    """Limit on tokens, as it is now; None = none."""
+    micro_usd_limit: int | None = None
+    """Limit on micro-USD, as it is now; None = none."""
     stop: str | None = None
     """Why it was asked to stop, if it was."""

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
 
 from executus import contracts
 from executus.audit import AuditClose, AuditRow
 from executus.carry import Carry
-from executus.contracts import PAGE_BYTES, RunKey, StepsPage
+from executus.contracts import PAGE_BYTES, RaiseLimits, RunKey, StepsPage
 from executus.data import Data
 from executus.errors import ExecutusError, RequestError
 from executus.message import ToolCallPart
@@ -171,6 +172,20 @@ class AgentRun:
             self._driver.ledger.event("steer_dropped", text, workflow.now())
         elif text.strip():
             self._driver.steer.append(cap_text(text, MAX_STEER_CHARACTERS).text)
+
+    # -- updates -------------------------------------------------------------------------------
+
+    @workflow.update(name=contracts.UPDATE_RAISE_LIMITS)
+    def raise_limits(self, asked: RaiseLimits) -> LiveState:
+        """Raise the run's own token or money limit; a run that paused at it goes on."""
+        self._driver.raise_limits(asked)
+        return self._driver.state()
+
+    @raise_limits.validator
+    def _may_raise(self, asked: RaiseLimits) -> None:
+        problem = self._driver.raise_problem(asked)
+        if problem is not None:
+            raise ApplicationError(problem, type="executus.limits", non_retryable=True)
 
     # -- queries -------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ Three tasks: the body (prepare, loop), one run-long timer, and after them the cl
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from datetime import datetime, timedelta
 
@@ -14,7 +15,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from executus import contracts
 from executus.audit import AuditOpen
 from executus.carry import Carry
-from executus.contracts import AuditFlushInput, RestoreInput, RunKey
+from executus.contracts import AuditFlushInput, RaiseLimits, RestoreInput, RunKey
 from executus.data import Data
 from executus.digest import digest
 from executus.errors import RequestError, RunError
@@ -24,6 +25,7 @@ from executus.request import RunRequest
 from executus.state import STATE_STEPS, LiveState, Phase
 from executus.status import Reason, Status
 from executus.transcript import Transcript, TranscriptPage
+from executus.workflows.allowance import Allowance
 from executus.workflows.answer import best_text
 from executus.workflows.clock import Clock
 from executus.workflows.details import render
@@ -64,6 +66,9 @@ class RunDriver:
         self.ending: Ending | None = None
         self.stop_why: Ending | None = None
         self.carry: Carry | None = None
+        self.allowance: Allowance | None = None
+        self.waiting: str | None = None
+        self._raises = 0
         self.started_at: datetime = workflow.now()
         self.deadline_at: datetime | None = None
         self._earlier: Carry | None = None
@@ -100,6 +105,47 @@ class RunDriver:
             self.changed()
         if self._body is not None:
             self._body.cancel()
+
+    async def pause(self, why: str, seconds: float | None) -> None:
+        """Wait until somebody raises a limit, or for `seconds`."""
+        before = self._raises
+        self.phase, self.waiting = "paused", why
+        self.ledger.event("paused", why, workflow.now())
+        self.changed()
+        timeout = None if seconds is None else timedelta(seconds=seconds)
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._raises > before, timeout=timeout, timeout_summary="ask again"
+            )
+        self.phase, self.waiting = "running", None
+        self.changed()
+
+    def raise_problem(self, asked: RaiseLimits) -> str | None:
+        """Why limits cannot be raised like that, if they cannot."""
+        now = self.allowance
+        if self.ending is not None or now is None:
+            return "the run is not running"
+        if asked.tokens is None and asked.micro_usd is None:
+            return "nothing to raise: give tokens or micro_usd"
+        for name, new, old in (
+            ("tokens", asked.tokens, now.tokens),
+            ("micro_usd", asked.micro_usd, now.micro_usd),
+        ):
+            if new is not None and (old is None or new <= old):
+                return f"{name}: {new} is not above the present limit ({old or 'none'})"
+        return None
+
+    def raise_limits(self, asked: RaiseLimits) -> None:
+        """Raise the run's own limits, and wake it if it waits for that."""
+        now = self.allowance
+        if now is None:  # pragma: no cover - the validator refused it
+            return
+        now.tokens = asked.tokens or now.tokens
+        now.micro_usd = asked.micro_usd or now.micro_usd
+        text = f"limits raised by {asked.by or 'somebody'}: {now.tokens} tokens, {now.micro_usd}"
+        self.ledger.event("limits_raised", f"{text} micro-USD", workflow.now(), by=asked.by)
+        self._raises += 1
+        self.changed()
 
     def cancelled(self) -> None:
         """A native cancel arrived."""
@@ -157,9 +203,18 @@ class RunDriver:
             clock=clock,
             stopping=lambda: self.stop_why is not None,
             changed=self.changed,
+            pause=self.pause,
             iteration=self._earlier.iteration if self._earlier else 0,
         )
-        loop = self._loop = AgentLoop(plan, self.transcript, self.ledger, self.steer, engine)
+        self.allowance = self.allowance or Allowance.of(plan)
+        loop = self._loop = AgentLoop(
+            plan,
+            self.transcript,
+            self.ledger,
+            steer=self.steer,
+            engine=engine,
+            allowance=self.allowance,
+        )
         if self._earlier is not None:
             unpack_loop(self._earlier, loop)
         ending = await loop.run()
@@ -197,6 +252,8 @@ class RunDriver:
         plan = self.plan = earlier.plan
         self.wired = plan.wired
         self.reserved = earlier.reserved
+        allowance = self.allowance = Allowance.of(plan)
+        allowance.tokens, allowance.micro_usd = earlier.tokens_limit, earlier.micro_usd_limit
         self.deadline_at = earlier.deadline_at
         self.steer.extendleft(reversed(earlier.steer))
         events = self.ledger.events  # of signals that came before
@@ -291,6 +348,9 @@ class RunDriver:
             usage=self.ledger.usage,
             cost_micro_usd=self.ledger.cost_micro_usd,
             transcript_messages=len(self.transcript),
+            waiting=self.waiting,
+            tokens_limit=self.allowance.tokens if self.allowance else None,
+            micro_usd_limit=self.allowance.micro_usd if self.allowance else None,
             stop=self.stop_why.error if self.stop_why else None,
         )
 

@@ -1,7 +1,7 @@
 """The loop's engine on Temporal: every model step, tool call and compaction is an activity."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from temporalio import workflow
@@ -52,6 +52,7 @@ class TemporalEngine:
         clock: Clock,
         stopping: Callable[[], bool],
         changed: Callable[[], None],
+        pause: Callable[[str, float | None], Awaitable[None]],
         iteration: int = 0,
     ) -> None:
         self.key = key
@@ -63,6 +64,7 @@ class TemporalEngine:
         self.iteration = iteration
         self._stopping = stopping
         self._changed = changed
+        self._pause = pause
         self._redactor = Redactor()
         self._sent = 0  # messages that an earlier step's worker has been told of
         self._made: set[int] = set()  # messages since then that an activity made
@@ -86,6 +88,10 @@ class TemporalEngine:
         """See `Engine.checkpoint`."""
         if self._stopping() or workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError
+
+    async def pause(self, why: str, seconds: float | None) -> None:
+        """See `Engine.pause`."""
+        await self._pause(why, seconds)
 
     def is_full(self) -> bool:
         """See `Engine.is_full`."""
@@ -121,7 +127,8 @@ class TemporalEngine:
         self._begin(step_id, "model", what)
         # The closing slice ends by itself; otherwise the run's timer fires first.
         options = self._options(left if closing else left + SLACK)
-        summary = f"{what}: {len(self.transcript)} messages"
+        count = len(self.transcript)
+        summary = f"{what}: {count} message{'s' if count > 1 else ''}"
         try:
             output = await perform(contracts.MODEL, step, ModelStepOutput, options, summary)
         except ActivityError as error:

@@ -53,6 +53,8 @@ def pack(
         plan=plan,
         started_at=clock.started_at,
         deadline_at=clock.deadline_at,
+        tokens_limit=loop.allowance.tokens,
+        micro_usd_limit=loop.allowance.micro_usd,
         reserved=reserved,
         iteration=loop.iteration,
         usage=ledger.usage,

@@ -17,6 +17,7 @@ from executus.message import Fold, Message, TextPart, ToolCallPart, ToolResultPa
 from executus.plan import RunPlan
 from executus.status import Reason, Status
 from executus.transcript import Transcript
+from executus.workflows.allowance import Allowance
 from executus.workflows.answer import best_text, final_answer
 from executus.workflows.compaction import RETRY_GROWTH, plan_fold, shrinks, view_tokens
 from executus.workflows.ending import Ending
@@ -27,14 +28,20 @@ RUN_STATUS = "run_status"
 """The built-in tool that is answered from live state; the guards do not count it."""
 MAX_REPAIRS = 2
 """Times an answer that misses the output schema goes back to the model."""
-MIN_OUTPUT_TOKENS = 256
-"""Less room than this for a reply is not worth a call."""
+ASK_AGAIN = 60.0
+"""Seconds after which a budget that said no is asked again, where the policy is to ask."""
+EDGES = frozenset({Reason.TOKEN_LIMIT, Reason.COST_LIMIT})
+"""Limits of the run itself: one last answer fits below them."""
 
 CUT = "[executus] Your reply was cut by the length limit; none of its tool calls ran. Be brief."
 EMPTY = "[executus] Your last reply was empty. Answer, or call a tool."
 INVALID = "[executus] The answer does not match the required JSON schema: {why}. Answer again."
 NOT_RUN = "not run: the run has reached its limit of {limit} iterations"
 TOO_MANY = "not run: more than {limit} tool calls in one turn; ask for fewer at a time"
+WRAP_UP = (
+    "[executus] The run's spending limit is reached; no more tools will run. Give your best final "
+    "answer now from what you have, and say what is missing."
+)
 CLOSING = (
     "[executus] The limit of {limit} iterations is reached; no more tools will run. Give your best "
     "final answer now from what you have, and say what is missing."
@@ -76,6 +83,10 @@ class Engine(Protocol):
         """Run the calls, several at a time; results in call order. Failures are results."""
         ...
 
+    async def pause(self, why: str, seconds: float | None) -> None:
+        """Wait until somebody raises a limit, or for `seconds`; the deadline still rules."""
+        ...
+
     async def compact(self, step_id: str, fold: Fold) -> Message | None:
         """A summary of the range, or None when none could be had."""
         ...
@@ -89,14 +100,17 @@ class AgentLoop:
         plan: RunPlan,
         transcript: Transcript,
         ledger: Ledger,
+        *,
         steer: deque[str],
         engine: Engine,
+        allowance: Allowance | None = None,
     ) -> None:
         self.plan = plan
         self.transcript = transcript
         self.ledger = ledger
         self.steer = steer
         self.engine = engine
+        self.allowance = allowance or Allowance.of(plan)
         self.iteration = 0
         self.guards = Guards(plan.bounds.tool_errors, plan.bounds.same_tool_calls)
         self.compact_from = 0
@@ -124,14 +138,23 @@ class AgentLoop:
     async def _iterate(self) -> Ending | None:
         self.engine.checkpoint()
         if self.iteration >= self.plan.bounds.max_iterations:
-            return await self._close_out()
+            return await self._at_iteration_limit()
         self._deliver_steer()
         await self._compact_if_needed()
-        reply = await self._model_turn()
+        try:
+            reply = await self._model_turn()
+        except RunError as error:
+            if error.reason in EDGES and self.plan.bounds.at_limit == "wrap_up":
+                return await self._close_out(error, WRAP_UP)
+            raise
         self.engine.checkpoint()
+        return await self._follow(reply)
+
+    async def _follow(self, reply: ModelStepOutput) -> Ending | None:
+        """Do what a reply asks for."""
+        calls = reply.message.tool_calls
         if reply.stop == "refusal":
             return self._refused(reply)
-        calls = reply.message.tool_calls
         if reply.stop == "length":
             return self._cut(reply)
         if not calls:
@@ -139,77 +162,61 @@ class AgentLoop:
         self._say(reply.message)
         if self.iteration >= self.plan.bounds.max_iterations:
             self._answer_unrun(calls, NOT_RUN.format(limit=self.plan.bounds.max_iterations))
-            return await self._close_out()
+            return await self._at_iteration_limit()
         return await self._tool_turn(calls)
 
     # -- model turns ---------------------------------------------------------------------------
 
     async def _model_turn(self, *, closing: bool = False) -> ModelStepOutput:
-        room = self._output_room()
+        """One reply. Where the policy at a limit is to ask, it waits here for an answer."""
+        room = await self._room(closing=closing)
         self.iteration += 0 if closing else 1
         step_id = f"m{self.iteration}.closing" if closing else f"m{self.iteration}"
-        sent = len(self.transcript)
-        try:
-            reply = await self.engine.model_step(step_id, room, closing=closing)
-        except RunError as error:
-            if closing or error.reason is not Reason.TOO_LARGE or not await self._fold(forced=True):
-                raise
-            reply = await self.engine.model_step(f"{step_id}.retry", room, closing=closing)
+        tries = 1
+        while True:
             sent = len(self.transcript)
-        if reply.usage.input_tokens:
-            self._measured = (sent, reply.usage.input_tokens)
-        return reply
+            try:
+                reply = await self.engine.model_step(step_id, room, closing=closing)
+            except RunError as error:
+                if closing or not await self._cured(error, tries):
+                    raise
+                tries += 1
+                step_id = f"m{self.iteration}.{tries}"
+                continue
+            if reply.usage.input_tokens:
+                self._measured = (sent, reply.usage.input_tokens)
+            return reply
 
-    def _output_room(self) -> int:
-        """Tokens the next reply may have, so that even the worst case keeps the run's limits.
+    async def _cured(self, error: RunError, tries: int) -> bool:
+        """Whether the same turn is worth another step."""
+        if error.reason is Reason.TOO_LARGE:
+            return tries == 1 and await self._fold(forced=True)
+        if error.reason is Reason.BUDGET_REJECTED and self.plan.bounds.at_limit == "ask":
+            await self.engine.pause(str(error), ASK_AGAIN)
+            self.engine.checkpoint()
+            return True
+        return False
+
+    async def _room(self, *, closing: bool) -> int:
+        """Tokens the next reply may have.
 
         Raises:
-            RunError: there is no room for a useful reply.
+            RunError: the limit is reached, and the policy there is to stop or to wrap up.
         """
-        bounds, used = self.plan.bounds, self.ledger.usage.total_tokens
-        room = bounds.max_output_tokens
-        if bounds.tokens is None and bounds.micro_usd is None:
-            return room
-        tokens_in = self.input_tokens()
-        if bounds.tokens is not None:
-            room = min(room, bounds.tokens - used - tokens_in)
-            if room < min(MIN_OUTPUT_TOKENS, bounds.max_output_tokens):
-                self.ledger.event("limit", "token limit", self.engine.now(), used=used)
-                raise RunError(
-                    Status.BUDGET_EXCEEDED,
-                    Reason.TOKEN_LIMIT,
-                    f"token limit: {used} of {bounds.tokens} tokens used, "
-                    f"the next call would send about {tokens_in}",
-                )
-        return room if bounds.micro_usd is None else self._money_room(room, tokens_in)
-
-    def _money_room(self, room: int, tokens_in: int) -> int:
-        limit, spent = self.plan.bounds.micro_usd or 0, self.ledger.cost_micro_usd
-        prices = [target.price for target in self.plan.targets]
-        if spent is None or any(price is None for price in prices):
-            names = ", ".join(t.spec for t in self.plan.targets if t.price is None)
-            raise RunError(
-                Status.BUDGET_EXCEEDED,
-                Reason.COST_LIMIT,
-                f"cost limit: the price of {names or 'an earlier call'} is not known; "
-                "give the host a price for it or remove limits.micro_usd",
-            )
-        for price in prices:
-            if price is None or price.output == 0:
-                continue
-            left = (limit - spent) * 1_000_000 - tokens_in * price.input
-            room = min(room, left // price.output)
-        worst = max((price.input for price in prices if price), default=0)
-        short = room < min(MIN_OUTPUT_TOKENS, self.plan.bounds.max_output_tokens)
-        if short or spent * 1_000_000 + tokens_in * worst > limit * 1_000_000:
-            self.ledger.event("limit", "cost limit", self.engine.now(), spent=spent)
-            raise RunError(
-                Status.BUDGET_EXCEEDED,
-                Reason.COST_LIMIT,
-                f"cost limit: {spent} of {limit} micro-USD spent, "
-                f"the next call would send about {tokens_in} tokens",
-            )
-        return room
+        policy = self.plan.bounds.at_limit
+        while True:
+            if self.allowance.unlimited:
+                return self.plan.bounds.max_output_tokens
+            used, spent = self.ledger.usage.total_tokens, self.ledger.cost_micro_usd
+            keep = policy == "wrap_up" and not closing
+            try:
+                return self.allowance.room(used, spent, self.input_tokens(), keep=keep)
+            except RunError as error:
+                self.ledger.event("limit", str(error), self.engine.now())
+                if closing or policy != "ask":
+                    raise
+                await self.engine.pause(str(error), None)
+                self.engine.checkpoint()
 
     def input_tokens(self) -> int:
         """Tokens the next call would send: as the provider last counted, plus what is new."""
@@ -296,20 +303,24 @@ class AgentLoop:
             part = ToolResultPart(call_id=call.id, name=call.name, text=text, outcome="error")
             self._say(Message(role="tool", parts=(part,)))
 
-    async def _close_out(self) -> Ending:
-        """The tool-less closing answer; whatever comes of it, the reason is max_iterations."""
+    async def _at_iteration_limit(self) -> Ending:
         limit = self.plan.bounds.max_iterations
         message = f"stopped after {limit} iterations without an answer"
-        self.nudge(CLOSING.format(limit=limit))
+        cause = RunError(Status.ERROR, Reason.MAX_ITERATIONS, message)
+        return await self._close_out(cause, CLOSING.format(limit=limit))
+
+    async def _close_out(self, cause: RunError, ask: str) -> Ending:
+        """The tool-less closing answer; whatever comes of it, the reason stays."""
+        self.nudge(ask)
         try:
             reply = await self._model_turn(closing=True)
         except RunError as error:
-            message = f"{message}; the closing answer failed: {error}"
-            return self._stopped(Status.ERROR, Reason.MAX_ITERATIONS, message)
+            message = f"{cause}; the closing answer failed: {error}"
+            return self._stopped(cause.status, cause.reason, message)
         text = final_answer(reply.message.text, self.transcript.messages)
         if reply.message.text:
             self._say(Message(role="assistant", parts=(TextPart(text=reply.message.text),)))
-        return Ending(Status.ERROR, Reason.MAX_ITERATIONS, text, reply.structured, message)
+        return Ending(cause.status, cause.reason, text, reply.structured, str(cause))
 
     # -- compaction ----------------------------------------------------------------------------
 

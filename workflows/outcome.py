@@ -11,6 +11,10 @@ from executus.contracts import BUDGET_DENIED, MODEL_ERROR, ModelFailure
 from executus.errors import RunError
 from executus.status import Reason, Status
 
+AT_DEADLINE = 1.0
+"""Seconds before the deadline in which a failed model call is the deadline's doing, not the
+model's: its time-outs are cut to what is left of the run."""
+
 REASONS: dict[str, Reason] = {
     "request_rejected": Reason.REQUEST_REJECTED,
     "context_overflow": Reason.TOO_LARGE,
@@ -40,6 +44,9 @@ def denial_text(decision: BudgetDecision) -> str:
 def model_ending(error: ActivityError, seconds_left: float) -> RunError:
     """The ending when no target answered."""
     cause = error.cause
+    if seconds_left <= AT_DEADLINE:
+        text = "deadline: the time was up while a model was asked"
+        return RunError(Status.TIMEOUT, Reason.DEADLINE, text)
     if isinstance(cause, ApplicationError) and cause.type == MODEL_ERROR and cause.details:
         failure = ModelFailure.model_validate(cause.details[0])
         reason = REASONS.get(failure.fault, Reason.MODEL_UNAVAILABLE)

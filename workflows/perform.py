@@ -36,8 +36,8 @@ class Options:
 async def perform(name: str, argument: Data, kind: type[T], options: Options, summary: str) -> T:
     """Run an activity. One that beats is waited for until it has stopped, others are not.
 
-    WAIT_CANCELLATION_COMPLETED for those that beat: otherwise cleanup would begin while a tool still
-    acts (reliability.md F3).
+    WAIT_CANCELLATION_COMPLETED for those that beat: otherwise cleanup would begin while a tool
+    still acts (reliability.md F3).
 
     Raises:
         ActivityError: it failed, timed out or was cancelled.

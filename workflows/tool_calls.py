@@ -1,7 +1,6 @@
 """Tool calls of one step: in parallel up to a limit, each an activity, failures as results."""
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 
 from temporalio import workflow
@@ -17,11 +16,12 @@ from executus import contracts
 from executus.contracts import RunKey, RunState, ToolInput, ToolOutput
 from executus.digest import digest
 from executus.invocation import Invocation
+from executus.jsontext import ArgumentsError, parse_object
 from executus.message import ToolCallPart, ToolOutcome, ToolResultPart
 from executus.plan import RunPlan, ToolDef
 from executus.redact import Redactor
 from executus.step import StepStatus
-from executus.tools.summary import summarize_call
+from executus.summary import summarize_call
 from executus.workflows.clock import SLACK, Clock
 from executus.workflows.ledger import Ledger
 from executus.workflows.loop import RUN_STATUS
@@ -219,13 +219,9 @@ STEP_STATUS: dict[ToolOutcome, StepStatus] = {
 def _argument_problem(call: ToolCallPart) -> str | None:
     """Why arguments cannot be any tool's, so that nothing is dispatched for them."""
     try:
-        arguments = json.loads(call.arguments or "{}")
-    except ValueError as error:
-        return f"invalid arguments for `{call.name}`: not JSON ({error}); nothing ran"
-    except RecursionError:
-        return f"invalid arguments for `{call.name}`: nested too deep; nothing ran"
-    if not isinstance(arguments, dict):
-        return f"invalid arguments for `{call.name}`: not a JSON object; nothing ran"
+        parse_object(call.arguments)
+    except ArgumentsError as error:
+        return f"invalid arguments for {call.name}: {error}; nothing ran"
     return None
 
 

@@ -13,12 +13,12 @@ from pathlib import PurePath
 from typing import Any
 
 from executus.errors import ToolError, ToolRetry
+from executus.jsontext import ArgumentsError
 from executus.message import ToolOutcome, ToolResultPart
 from executus.redact import Redactor
 from executus.sanitize import Capped, clean_line, clean_text
+from executus.scrub import cut_paths, cut_urls
 from executus.tools.context import ToolContext
-from executus.tools.jsontext import ArgumentsError
-from executus.tools.scrub import cut_paths, cut_urls
 from executus.tools.tool import MAX_RESULT, Tool
 from executus.tools.value import NotAResult, cap_result, result_text
 

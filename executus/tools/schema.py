@@ -16,10 +16,10 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
 from executus.errors import ConfigError
+from executus.jsontext import ArgumentsError, parse_object
 from executus.redact import Redactor
 from executus.sanitize import clean_json
 from executus.tools.context import ToolContext
-from executus.tools.jsontext import ArgumentsError, parse_object
 from executus.tools.problems import problems
 
 UNSUPPORTED = {

@@ -32,7 +32,7 @@ def test_the_answer_is_on_stdout_and_the_steps_and_links_on_stderr(executus) -> 
     assert "tool.read_file" in err
     lines = err.splitlines()
     assert [line.split()[0] for line in lines[-5:]] == ["status", "spent", "run", "ui", "the"]
-    assert "/namespaces/default/workflows/run-" in lines[-2]
+    assert "/namespaces/default/workflows/" in lines[-2]
     assert "\x1b" not in err
 
 

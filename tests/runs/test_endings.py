@@ -1,8 +1,9 @@
-"""Every way a run can end: each ends in its typed status, with its steps, closed and settled once."""
+"""Every way a run can end: in its typed status, with its steps, closed and settled once."""
 
 import asyncio
 
 import pytest
+from temporalio.client import Client
 
 from executus import Reason, RunnableAgent, Status
 from executus.limits import Defaults
@@ -474,3 +475,57 @@ async def test_unlimited_budget_but_no_port_is_a_bounded_in_memory_run(env):
         assert out.result.output == "3"
         assert out.activities == ["executus.resolve", MODEL, "tool.add", MODEL]
         assert out.result.audit_head is None
+
+
+# -- at the limit ----------------------------------------------------------------------------------
+
+
+async def test_wrap_up_ends_with_one_last_answer_within_the_limit(k):
+    def talk(request):
+        if request.tool_choice == "none":
+            return say("this is what I have")
+        return call("add", a=len(request.messages), b=1)
+
+    limits = {"tokens": 6_000, "max_output_tokens": 300, "at_limit": "wrap_up"}
+    out = await k.run(talk, tools=NAMES, limits=limits, max_iterations=100)
+    assert (out.result.status, out.result.reason) == (S.BUDGET_EXCEEDED, R.TOKEN_LIMIT)
+    assert out.result.output == "this is what I have"
+    assert out.result.usage.total_tokens <= 6_000
+    await assert_closed_once(k, out)
+
+
+async def test_ask_pauses_until_the_limit_is_raised(env):
+    # A client of its own: with time skipping, a run that waits for a person is at its deadline.
+    client = await Client.connect(env.client.service_client.config.target_host)
+    async with kit(env, tools=TOOLS, client=client) as k:
+        await _ask(k)
+
+
+async def _ask(k):
+    from executus.errors import UserError
+
+    def talk(request):
+        done = len(request.messages) // 2
+        return call("add", a=done, b=1) if done < 6 else say("done")
+
+    limits = {"tokens": 1_500, "max_output_tokens": 300, "at_limit": "ask"}
+    handle = await k.start(talk, tools=NAMES, limits=limits, max_iterations=50, max_runtime=300)
+    while (await k.runs.state(handle.id)).phase != "paused":
+        await asyncio.sleep(0.02)
+    with pytest.raises(UserError, match="not above"):
+        await k.runs.raise_limits(handle.id, tokens=1_000)
+    with pytest.raises(UserError, match="nothing to raise"):
+        await k.runs.raise_limits(handle.id)
+    state = await k.runs.raise_limits(handle.id, tokens=100_000, by="ann")
+    assert state.tokens_limit == 100_000
+    out = await k.outcome(handle.id)
+    assert (out.result.status, out.result.output) == (S.OK, "done")
+    rows = str(await k.audit.rows(handle.id))
+    assert "limits raised by ann" in rows
+    await assert_closed_once(k, out)
+
+
+async def test_a_paused_run_still_has_its_deadline(k):
+    limits = {"tokens": 300, "max_output_tokens": 290, "at_limit": "ask"}
+    out = await k.run([say("never")], limits=limits, max_runtime=3_600, prompt="word " * 400)
+    assert (out.result.status, out.result.reason) == (S.TIMEOUT, R.DEADLINE)

@@ -9,19 +9,18 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from executus import ExecutusError, Invocation, Reason, RunnableAgent, RunRequest, Status
+from executus import Invocation, Reason, RunnableAgent, RunRequest, Status
 from executus.errors import ConfigError
 from executus.models.registry import Models
 from executus.models.scripted import Scripted, call, calls, hang, say
 from executus.plugin import ExecutusPlugin
-from executus.ports import Ports
 from executus.runs import Runs
 from executus.tools import ToolContext, tool
 from executus.transcript import Transcript, TranscriptPage
 from executus.workflows.agent_run import AgentRun
 
 from .gate import Gate
-from .kit import Kit, kit
+from .kit import kit
 
 SEEN = {}
 

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field, field_validator
 
+from executus.jsontext import ArgumentsError, parse_object
 from executus.message import MAX_ARGUMENTS
 from executus.tools import tool
-from executus.tools.jsontext import ArgumentsError, parse_object
 
 from .calls import call
 

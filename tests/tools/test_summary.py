@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from executus.message import ToolResultPart
 from executus.redact import Redactor
-from executus.tools.summary import summarize_call, summarize_result
+from executus.summary import summarize_call, summarize_result
 
 REDACTOR = Redactor()
 KEY = "sk-" + "a" * 30
@@ -97,7 +97,7 @@ def test_a_long_error_stays_within_200_characters() -> None:
 
 def test_importing_the_summary_brings_no_provider_sdk_and_no_temporal() -> None:
     code = (
-        "import sys, executus.tools.summary;"
+        "import sys, executus.summary;"
         "bad = {'openai', 'anthropic', 'temporalio', 'sqlalchemy', 'httpx'} & set(sys.modules);"
         "sys.exit(repr(bad) if bad else 0)"
     )

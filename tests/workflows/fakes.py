@@ -25,7 +25,9 @@ def say(text: str, *, stop: str = "end", tokens: int = 10) -> ModelStepOutput:
 
 def call(*names: str, text: str = "", stop: str = "tool_calls", args: str = "{}", tokens: int = 10):
     parts = [TextPart(text=text)] if text else []
-    calls = [ToolCallPart(id=f"{name}-{i}", name=name, arguments=args) for i, name in enumerate(names)]
+    calls = [
+        ToolCallPart(id=f"{name}-{i}", name=name, arguments=args) for i, name in enumerate(names)
+    ]
     return reply(Message(role="assistant", parts=(*parts, *calls)), stop, tokens)
 
 
@@ -68,9 +70,18 @@ class FakeEngine:
     calls: list[ToolCallPart] = field(default_factory=list)
     folds: list[Fold] = field(default_factory=list)
     clock: datetime = START
+    pauses: list[str] = field(default_factory=list)
+    on_pause: Callable | None = None
 
     def now(self) -> datetime:
         return self.clock
+
+    async def pause(self, why, seconds):
+        self.pauses.append(why)
+        if len(self.pauses) > 3:
+            raise asyncio.CancelledError
+        if self.on_pause is not None:
+            self.on_pause(self)
 
     def is_full(self) -> bool:
         return False
@@ -123,11 +134,9 @@ def failed(call: ToolCallPart, n: int = 0) -> ToolResultPart:
 
 async def run_loop(engine: FakeEngine, run_plan: RunPlan, prompt: str = "do it") -> Ending:
     engine.transcript.append(Message.user(prompt))
-    loop = AgentLoop(run_plan, engine.transcript, engine.ledger, engine.steer, engine)
-    try:
-        return await loop.run()
-    finally:
-        engine.loop = loop
+    loop = AgentLoop(run_plan, engine.transcript, engine.ledger, steer=engine.steer, engine=engine)
+    engine.loop = loop
+    return await loop.run()
 
 
 def assert_well_formed(messages: Sequence[Message]) -> None:
@@ -142,8 +151,5 @@ def assert_well_formed(messages: Sequence[Message]) -> None:
             answered.add(part.call_id)
         else:
             assert not open_calls, f"unanswered calls {open_calls} before a {message.role} message"
-        for item in message.tool_calls:
-            open_calls.append(item.id)
+        open_calls.extend(item.id for item in message.tool_calls)
     assert not open_calls
-
-

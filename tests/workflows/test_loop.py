@@ -105,7 +105,16 @@ async def test_two_calls_that_alternate_without_news_are_a_loop():
 
 
 async def test_news_in_between_forgives_an_old_repeat():
-    script = [call("a"), call("b"), call("a"), call("c"), call("a"), call("d"), call("a"), say("ok")]
+    script = [
+        call("a"),
+        call("b"),
+        call("a"),
+        call("c"),
+        call("a"),
+        call("d"),
+        call("a"),
+        say("ok"),
+    ]
     engine = FakeEngine(script, tool=lambda c, n: ok(c, c.name))
     assert (await run_loop(engine, plan(tools=("a", "b", "c", "d")))).status is Status.OK
 
@@ -134,7 +143,9 @@ async def test_steer_reaches_the_model_once_before_its_next_call():
 
 
 async def test_steer_that_arrives_with_the_answer_is_still_heard():
-    engine = FakeEngine([lambda e: (e.steer.append("and the tests?"), say("done"))[1], say("they pass")])
+    engine = FakeEngine(
+        [lambda e: (e.steer.append("and the tests?"), say("done"))[1], say("they pass")]
+    )
     ending = await run_loop(engine, plan())
     assert ending.output == "they pass"
 
@@ -229,6 +240,54 @@ async def test_a_money_limit_refuses_a_model_without_a_price():
     ending = await run_loop(engine, plan(micro_usd=1_000_000))
     assert ending.reason is Reason.COST_LIMIT
     assert "fake/model" in ending.error
+
+
+async def test_wrap_up_keeps_room_for_one_last_answer_within_the_limit():
+    def greedy(engine):
+        room = engine.model_steps[-1]["room"]
+        used = engine.loop.input_tokens()
+        return call("t").model_copy(update={"usage": {"input_tokens": used, "output_tokens": room}})
+
+    from executus.usage import Usage
+
+    def spend(engine):
+        reply = greedy(engine)
+        return reply.model_copy(update={"usage": Usage(**reply.usage, model_calls=1)})
+
+    engine = FakeEngine([spend] * 30, tool=lambda c, n: ok(c, f"{n}" * 100))
+    real = engine.model_step
+
+    async def step(step_id, room, *, closing):
+        if closing:
+            engine.script.insert(0, say("what I have"))
+        return await real(step_id, room, closing=closing)
+
+    engine.model_step = step
+    bounds = plan(tokens=9_000, max_output_tokens=500, at_limit="wrap_up", max_iterations=50)
+    ending = await run_loop(engine, bounds)
+    assert (ending.status, ending.reason) == (Status.BUDGET_EXCEEDED, Reason.TOKEN_LIMIT)
+    assert ending.output == "what I have"
+    assert len(engine.model_steps) > 3
+    assert engine.ledger.usage.total_tokens <= 9_000
+
+
+async def test_ask_pauses_at_the_limit_and_goes_on_when_it_is_raised():
+    def raised(engine):
+        engine.loop.allowance.tokens = 50_000
+
+    engine = FakeEngine([call("t", tokens=900), say("done")], on_pause=raised)
+    ending = await run_loop(engine, plan(tokens=2_000, max_output_tokens=300, at_limit="ask"))
+    assert ending.status is Status.OK
+    assert len(engine.pauses) == 1
+
+
+async def test_ask_waits_for_a_budget_that_said_no():
+    denied = RunError(Status.BUDGET_EXCEEDED, Reason.BUDGET_REJECTED, "budget: no")
+    engine = FakeEngine([denied, denied, say("done")])
+    ending = await run_loop(engine, plan(at_limit="ask"))
+    assert (ending.status, len(engine.pauses)) == (Status.OK, 2)
+    engine = FakeEngine([denied])
+    assert (await run_loop(engine, plan())).reason is Reason.BUDGET_REJECTED
 
 
 # -- compaction ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Ten thousand scripted runs of the pure loop: the transcript is always well-formed, limits hold."""
+"""Ten thousand scripted runs of the pure loop: the transcript is well-formed, limits hold."""
 
 import asyncio
 from collections import Counter
@@ -25,13 +25,17 @@ def replies(draw):
         names = draw(st.lists(NAMES, min_size=1, max_size=4))
         args = draw(st.sampled_from(["{}", '{"a":1}', "{", "[]", ""]))
         stop = draw(st.sampled_from(["tool_calls", "tool_calls", "end", "length"]))
-        return call(*names, text=draw(st.sampled_from(["", "aside"])), stop=stop, args=args, tokens=tokens)
+        return call(
+            *names, text=draw(st.sampled_from(["", "aside"])), stop=stop, args=args, tokens=tokens
+        )
     if kind == 5:
         return say(draw(st.sampled_from(["42", "", "as answered above", "x" * 500])), tokens=tokens)
     if kind == 6:
         return say("cut", stop=draw(st.sampled_from(["length", "refusal"])), tokens=tokens)
     if kind == 7:
-        reason = draw(st.sampled_from([Reason.MODEL_UNAVAILABLE, Reason.TOO_LARGE, Reason.PROVIDER_AUTH]))
+        reason = draw(
+            st.sampled_from([Reason.MODEL_UNAVAILABLE, Reason.TOO_LARGE, Reason.PROVIDER_AUTH])
+        )
         return RunError(Status.ERROR, reason, "down")
     if kind == 8:
         return lambda engine: (engine.steer.append("steer"), call("t", tokens=tokens))[1]
@@ -59,8 +63,10 @@ def unique(script):
                 count += 1
                 new = {"id": f"c{count}"} if part.type == "tool_call" else {}
                 parts.append(part.model_copy(update=new))
-            item = item.model_copy(update={"message": Message(role="assistant", parts=tuple(parts))})
-        yield item
+            message = Message(role="assistant", parts=tuple(parts))
+            yield item.model_copy(update={"message": message})
+        else:
+            yield item
 
 
 @settings(
@@ -125,7 +131,9 @@ def test_any_sequence_ends_well_formed_and_within_its_limits(
         assert (ending.status is Status.OK) == (ending.reason is Reason.ANSWER)
         assert (ending.error is None) == (ending.status is Status.OK)
     assert_well_formed(engine.transcript.messages)
-    turns = [step for step in engine.model_steps if not step["closing"] and "retry" not in step["id"]]
+    turns = [
+        step for step in engine.model_steps if not step["closing"] and step["id"].count(".") == 0
+    ]
     assert len(turns) <= iterations
     assert sum(step["closing"] for step in engine.model_steps) <= 1
     if engine.stopping:

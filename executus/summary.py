@@ -4,12 +4,12 @@ import json
 
 from pydantic import JsonValue
 
+from executus.jsontext import ArgumentsError, parse_object
 from executus.message import ToolResultPart
 from executus.redact import Redactor
 from executus.sanitize import clean_line
+from executus.scrub import cut_urls
 from executus.step import MAX_SUMMARY
-from executus.tools.jsontext import ArgumentsError, parse_object
-from executus.tools.scrub import cut_urls
 
 MAX_VALUE = 60
 """Characters shown of one argument."""

@@ -1,0 +1,93 @@
+"""Allowance: what a run may still spend, counted before each model call at its worst case."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from executus.errors import RunError
+from executus.plan import ModelTarget, RunPlan
+from executus.status import Reason, Status
+
+MIN_OUTPUT_TOKENS = 256
+"""Less room than this for a reply is not worth a call."""
+CLOSING_TOKENS = 1_024
+"""Output kept back for the one last answer, where the policy at the limit is to wrap up."""
+MILLION = 1_000_000
+
+
+@dataclass(slots=True)
+class Allowance:
+    """Limits of one run. They may be raised while it runs, never lowered."""
+
+    tokens: int | None
+    """Input plus output tokens; None = no limit."""
+    micro_usd: int | None
+    """Money; None = no limit."""
+    max_output_tokens: int
+    """Of one reply."""
+    targets: Sequence[ModelTarget]
+    """Any of them may answer, so the dearest counts."""
+
+    @staticmethod
+    def of(plan: RunPlan) -> "Allowance":
+        """As the plan says."""
+        bounds = plan.bounds
+        return Allowance(bounds.tokens, bounds.micro_usd, bounds.max_output_tokens, plan.targets)
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether nothing has to be counted."""
+        return self.tokens is None and self.micro_usd is None
+
+    def room(self, used: int, spent: int | None, tokens_in: int, *, keep: bool) -> int:
+        """Tokens that the next reply may have, so that even its worst case keeps the limits.
+
+        `used` and `spent` so far; `tokens_in` that the call would send; `keep`: leave room for one
+        closing answer after it.
+
+        Raises:
+            RunError: there is no room for a useful reply.
+        """
+        least = min(MIN_OUTPUT_TOKENS, self.max_output_tokens)
+        room = self.max_output_tokens
+        if self.tokens is not None:
+            left = self.tokens - used
+            room = min(room, self._fitting(left, tokens_in, 1, 1, keep=keep))
+            if room < least:
+                text = f"token limit: {used} of {self.tokens} tokens used"
+                raise self._over(Reason.TOKEN_LIMIT, text, tokens_in)
+        if self.micro_usd is None:
+            return room
+        if spent is None or any(target.price is None for target in self.targets):
+            raise self._unpriced()
+        left = (self.micro_usd - spent) * MILLION
+        for price in (target.price for target in self.targets):
+            if price is not None and (price.input or price.output):
+                cap = self._fitting(left, tokens_in, price.input, price.output, keep=keep)
+                room = min(room, cap)
+        if room < least:
+            text = f"cost limit: {spent} of {self.micro_usd} micro-USD spent"
+            raise self._over(Reason.COST_LIMIT, text, tokens_in)
+        return room
+
+    @staticmethod
+    def _fitting(left: int, tokens_in: int, price_in: int, price_out: int, *, keep: bool) -> int:
+        """Output tokens x with in + x (and, to keep, in + x + closing once more) within `left`."""
+        if not keep:
+            left -= tokens_in * price_in
+            return left // price_out if price_out else (MILLION if left >= 0 else -1)
+        left -= 2 * tokens_in * price_in + CLOSING_TOKENS * price_out
+        each = price_out + price_in  # what is said is sent again with the closing call
+        return left // each if each else (MILLION if left >= 0 else -1)
+
+    @staticmethod
+    def _over(reason: Reason, text: str, tokens_in: int) -> RunError:
+        message = f"{text}, the next call would send about {tokens_in} tokens"
+        return RunError(Status.BUDGET_EXCEEDED, reason, message)
+
+    def _unpriced(self) -> RunError:
+        names = ", ".join(t.spec for t in self.targets if t.price is None) or "an earlier call"
+        text = (
+            f"cost limit: the price of {names} is not known; "
+            "give the host a price for it or remove limits.micro_usd"
+        )
+        return RunError(Status.BUDGET_EXCEEDED, Reason.COST_LIMIT, text)
