@@ -18,7 +18,6 @@ from executus.plan import ModelTarget, RunPlan
 from executus.rows import model_row
 from executus.transcript import lower, view
 
-
 GRACE = 2.0
 """Seconds a call may outlast the run's deadline: the run's own timer is to end it, by a cancel, and
 not a time-out that looks like the provider's fault."""

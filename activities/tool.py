@@ -16,9 +16,9 @@ from executus.contracts import ToolInput, ToolOutput, tool_activity
 from executus.digest import digest
 from executus.message import Message, ToolOutcome, ToolResultPart
 from executus.rows import tool_row
+from executus.summary import summarize_call, summarize_result
 from executus.tools import Tool, ToolContext
 from executus.tools.invoke import invoke
-from executus.summary import summarize_call, summarize_result
 
 
 class ToolActivities:

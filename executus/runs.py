@@ -141,7 +141,7 @@ class Runs:
         asked = RaiseLimits(tokens=tokens, micro_usd=micro_usd, by=by)
         handle = self._client.get_workflow_handle(run_id)
         try:
-            state: LiveState = await handle.execute_update(
+            state: LiveState = await handle.execute_update(  # pyright: ignore[reportUnknownMemberType]
                 UPDATE_RAISE_LIMITS, asked, result_type=LiveState
             )
         except WorkflowUpdateFailedError as error:

@@ -59,7 +59,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Remember the exit status for `pytest_unconfigure`."""
-    from coverage import Coverage  # noqa: PLC0415 - only when a run measures it
+    from coverage import Coverage
 
     session.config._executus_status = int(exitstatus)  # type: ignore[attr-defined]
     session.config._executus_coverage = Coverage.current()  # type: ignore[attr-defined]

@@ -151,7 +151,7 @@ def truncate(of: Turn | None = None) -> Turn:
 
 
 def stream_error(
-    type: str,  # noqa: A002
+    type: str,
     message: str = "no",
     code: Any = None,
     after: int = 3,

@@ -98,7 +98,7 @@ def activities(history: WorkflowHistory) -> list[str]:
 
 
 def event_name(event: Any) -> str:
-    from temporalio.api.enums.v1 import EventType  # noqa: PLC0415
+    from temporalio.api.enums.v1 import EventType
 
     return EventType.Name(event.event_type).removeprefix("EVENT_TYPE_")
 

@@ -151,7 +151,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    while not await holds():  # noqa: ASYNC110 - what is waited for happens in the server
+    while not await holds():
         await asyncio.sleep(0.02)
 
 
