@@ -60,7 +60,7 @@ def _room_for(parts: list[Part]) -> tuple[Part, ...]:
 def _tidy_part(part: Part, used: set[str]) -> Part:
     match part:
         case TextPart():
-            return TextPart(text=clean_text(part.text))
+            return TextPart(text=cap_text(part.text, MAX_REPLY_TEXT).text)
         case ToolCallPart():
             return _tidy_call(part, used)
         case ThinkingPart():

@@ -4,6 +4,7 @@ from temporalio import activity
 
 from executus.activities.conversation import Conversations
 from executus.activities.host import Host
+from executus.activities.output import schema_problem
 from executus.agent import RunnableAgent
 from executus.contracts import RESOLVE, ResolveInput
 from executus.errors import ConfigError, UnknownModel
@@ -50,6 +51,10 @@ class Resolve:
             )
         except UnknownTool as error:
             raise _Refused(Reason.UNKNOWN_TOOL, str(error)) from None
+        if agent.output_schema is not None:
+            problem = schema_problem(agent.output_schema)
+            if problem is not None:
+                raise _Refused(Reason.INVALID_REQUEST, f"output_schema: {problem}")
         header = self._host.system_header
         plan = RunPlan(
             agent_id=agent.identity,

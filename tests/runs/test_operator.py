@@ -185,6 +185,9 @@ async def test_structured_output_is_validated_and_repaired(env):
         assert (out.result.status, out.result.structured) == (Status.OK, {"total": 3})
         out = await k.run([say("no")] * 5, output_schema=schema)
         assert out.result.reason is Reason.INVALID_OUTPUT
+        out = await k.run([say("no")], output_schema={"type": "nonsense"})
+        assert out.result.reason is Reason.INVALID_REQUEST
+        assert "output_schema" in out.result.error
 
 
 # -- plugin ----------------------------------------------------------------------------------------
