@@ -9,7 +9,7 @@ hold. A run that goes on is never touched. Every step is idempotent, so two swee
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 from temporalio import activity
@@ -27,6 +27,7 @@ from executus.audit import (
 from executus.budget import BudgetCommit, BudgetHold, BudgetReceipt
 from executus.contracts import QUERY_STEPS, StepsPage
 from executus.errors import StoreError
+from executus.ports import Ports
 from executus.result import RunResult
 from executus.sanitize import clean_line
 from executus.status import Reason, Status
@@ -38,6 +39,7 @@ QUERY_TIMEOUT = timedelta(seconds=5)
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
+@runtime_checkable
 class SweptAudit(Protocol):
     """What the sweeper needs of an audit; `SqlAudit` and `MemoryAudit` have it."""
 
@@ -66,6 +68,7 @@ class SweptAudit(Protocol):
         ...
 
 
+@runtime_checkable
 class SweptBudget(Protocol):
     """What the sweeper needs of a budget; `SqlBudget` and `MemoryBudget` have it."""
 
@@ -144,11 +147,6 @@ class Sweeper:
             failed=tuple(failed),
         )
 
-    @activity.defn(name=SWEEP)
-    async def run_activity(self, asked: SweepInput) -> SweepReport:
-        """The sweep as an activity: register it on a worker that has the stores."""
-        return await self.sweep(asked)
-
     async def _due(self, asked: SweepInput) -> list[Due]:
         """Open records and holds past their time, each run once, the most overdue first."""
         at = FOREVER if asked.everything else self._clock() - timedelta(seconds=asked.grace)
@@ -223,6 +221,22 @@ class Sweeper:
             start = page.start + len(page.rows)
             if not page.rows or start >= page.total:
                 return True
+
+
+class SweepActivities:
+    """The sweep as an activity, for a worker that has the stores."""
+
+    def __init__(self, ports: Ports) -> None:
+        """A port that cannot be swept (a host's own, without these reads) is left out."""
+        audit: object = ports.audit
+        budget: object = ports.budget
+        self._audit = audit if isinstance(audit, SweptAudit) else None
+        self._budget = budget if isinstance(budget, SweptBudget) else None
+
+    @activity.defn(name=SWEEP)
+    async def sweep(self, asked: SweepInput) -> SweepReport:
+        """One sweep, with the worker's own client."""
+        return await Sweeper(activity.client(), self._audit, self._budget).sweep(asked)
 
 
 def _unknown(run: Due) -> RunResult:

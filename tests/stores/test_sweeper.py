@@ -26,12 +26,14 @@ from executus.audit import AuditClose, AuditRun
 from executus.budget import BudgetCommit
 from executus.contracts import QUERY_STEPS, StepsPage
 from executus.errors import StoreError
+from executus.ports import Ports
 from executus.result import RunResult
 from executus.status import Reason, Status
 from executus.stores.database import Database
+from executus.stores.memory import MemoryAudit, MemoryBudget
 from executus.stores.sql_audit import SqlAudit
 from executus.stores.sql_budget import SqlBudget
-from executus.sweeper import Sweeper
+from executus.sweeper import SweepActivities, Sweeper
 from executus.sweeper_schedule import install
 from executus.sweeper_workflow import SCHEDULE_ID, SweepInput, SweepReport, SweepRun
 from executus.usage import Usage
@@ -139,7 +141,7 @@ async def bench(temporal: WorkflowEnvironment, database: Database) -> AsyncItera
         client,
         task_queue=QUEUE,
         workflows=[StandIn, SweepRun],
-        activities=[Sweeper(client, audit, budget).run_activity],
+        activities=[SweepActivities(Ports(audit=audit, budget=budget)).sweep],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
         yield Bench(client, audit, budget)
@@ -349,6 +351,13 @@ async def test_one_run_that_cannot_be_written_does_not_stop_the_others(
     report = await bench.sweep()
     assert report.failed == (f"{name}-a: out of order",)
     assert [run.run_id for run in report.swept] == [f"{name}-b"]
+
+
+def test_memory_stores_can_be_swept_and_a_bare_port_is_left_out() -> None:
+    swept = SweepActivities(Ports(audit=MemoryAudit(), budget=MemoryBudget()))
+    assert swept._audit is not None
+    assert swept._budget is not None
+    assert SweepActivities(Ports())._audit is None
 
 
 async def test_the_schedule_sweeps_and_installing_it_again_changes_it(
