@@ -21,6 +21,7 @@ from executus.models.chain import Answer, AttemptMemory, ChainFailed, answer
 from executus.models.provider import ModelReply, ModelRequest
 from executus.plan import ModelTarget, Price, RunPlan
 from executus.ports import Budget
+from executus.sanitize import clean_text
 
 CALLS_PER_ATTEMPT = 32
 """Provider calls that one Temporal attempt may make; numbers them for the budget."""
@@ -91,12 +92,13 @@ class ModelCalls:
                 non_retryable=True,
             ) from None
         except ChainFailed as failed:
-            activity.heartbeat(self.memory.model_dump(mode="json"), self.preview)
+            activity.heartbeat(*self.details())
             raise self._failure(failed) from None
 
     def details(self) -> tuple[object, ...]:
         """Heartbeat details: memory for the next attempt, preview for people."""
-        return (self.memory.model_dump(mode="json"), self.preview)
+        preview = clean_text(self._host.redactor.text(self.preview))
+        return (self.memory.model_dump(mode="json"), preview)
 
     def progress(self, piece: str) -> None:
         """Keep the end of what streams in."""
@@ -123,17 +125,16 @@ class ModelCalls:
     async def _call(
         self, budget: Budget | None, target: ModelTarget, request: ModelRequest
     ) -> ModelReply:
-        provider = self._host.models.provider(target.provider)
         self._made += 1
         number = (self._attempt - 1) * CALLS_PER_ATTEMPT + self._made
         if budget is None:
-            return await provider.complete(request, self.progress)
+            return await self._complete(target, request)
         estimate = _estimate(target, request, self._run_id, self._step_id, number)
         decision = await budget.authorize(estimate)
         if not decision.admitted:
             raise BudgetDeniedError(decision)
         try:
-            reply = await provider.complete(request, self.progress)
+            reply = await self._complete(target, request)
         except ModelError as error:
             if _unbilled(error):
                 await _meter(budget, estimate, 0, 0)
@@ -141,6 +142,19 @@ class ModelCalls:
         cost = self._host.models.cost(target.spec, reply.usage)
         await _meter(budget, estimate, reply.usage.total_tokens, cost)
         return reply
+
+    async def _complete(self, target: ModelTarget, request: ModelRequest) -> ModelReply:
+        """Call the provider; a bug in a host's own one is a failed target, not a lost step."""
+        try:
+            return await self._host.models.provider(target.provider).complete(
+                request, self.progress
+            )
+        except ModelError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the host's code: whatever it raises
+            text = self._host.redactor.text(clean_text(str(error)))[:500]
+            message = f"the provider raised {type(error).__name__}: {text}"
+            raise ModelError(message, fault="unknown") from None
 
 
 async def _meter(budget: Budget, call: BudgetCall, tokens: int, micro_usd: int | None) -> None:

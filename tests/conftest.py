@@ -2,13 +2,15 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from bench.postgres import Postgres, running
 from executus.server_program import DYNAMIC_CONFIG, find_program
+from executus.stores.database import Database
 
 DEV_ARGS = [arg for value in DYNAMIC_CONFIG for arg in ("--dynamic-config-value", value)]
 
@@ -28,6 +30,31 @@ async def server() -> AsyncIterator[WorkflowEnvironment]:
         dev_server_extra_args=[*DEV_ARGS, "--log-level", "error"],
     ) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, once for the session."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    found: Postgres = request.getfixturevalue("postgres")
+    return found.new_schema()
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """A migrated database of each kind."""
+    made = Database(url)
+    await made.migrate()
+    yield made
+    await made.close()
 
 
 @pytest.fixture(autouse=True)

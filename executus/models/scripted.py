@@ -25,6 +25,7 @@ from pydantic import JsonValue
 from executus.errors import ModelError, ModelFault
 from executus.message import Message, Part, TextPart, ToolCallPart
 from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason, WireMessage
+from executus.sanitize import clean_text
 from executus.usage import Usage
 
 CHARS_PER_TOKEN = 4
@@ -239,7 +240,8 @@ def _reply(reply: Say | Hang, request: ModelRequest, progress: Progress) -> Mode
     for piece in reply.text.splitlines(keepends=True):
         progress(piece)
     position = _position(request.messages)
-    parts: list[Part] = [TextPart(text=reply.text)] if reply.text else []
+    text = clean_text(reply.text)  # as every adapter does: a message takes no lone surrogate
+    parts: list[Part] = [TextPart(text=text)] if text else []
     parts += [
         ToolCallPart(id=f"call_{position}_{i}", name=name, arguments=arguments)
         for i, (name, arguments) in enumerate(reply.tool_calls)

@@ -529,3 +529,23 @@ async def test_a_paused_run_still_has_its_deadline(k):
     limits = {"tokens": 300, "max_output_tokens": 290, "at_limit": "ask"}
     out = await k.run([say("never")], limits=limits, max_runtime=3_600, prompt="word " * 400)
     assert (out.result.status, out.result.reason) == (S.TIMEOUT, R.DEADLINE)
+
+
+async def test_a_bug_in_a_hosts_own_provider_is_a_failed_target(env):
+    class Broken:
+        name = "broken"
+
+        async def complete(self, request, progress):
+            raise KeyError("sk-abcdefghijklmnopqrstuvwx")
+
+        async def close(self):
+            pass
+
+    models = Models({}, providers=[Broken(), Scripted({"s": [say("rescued")]})])
+    async with kit(env, models=models) as k:
+        out = await k.run(None, model_tier="broken/m,scripted/s", max_runtime=600)
+        assert out.result.output == "rescued"
+        out = await k.run(None, model_tier="broken/m", max_runtime=3_600)
+        assert out.result.reason is R.MODEL_UNAVAILABLE
+        assert "KeyError" in out.result.error
+        assert "sk-abc" not in out.history.to_json()

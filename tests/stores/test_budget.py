@@ -471,6 +471,20 @@ async def test_a_child_that_outlives_its_parent_settles_for_itself(budget: AnyBu
     assert await used(budget, currency="tokens") == (20, 80), "its parent holds nothing any more"
 
 
+async def test_a_child_counts_in_the_window_of_its_parent(budget: AnyBudget, clock: Clock) -> None:
+    clock.now = datetime(2026, 11, 23, 23, 59, 59, 900_000, tzinfo=UTC)
+    await cap(budget, "day", "tokens", 100)
+    await budget.check(check("parent", tokens=50))
+    clock.advance(seconds=0.2)
+    await budget.check(check("child", parent_run_id="parent", tokens=30))
+    await budget.authorize(call("child", tokens=20))
+    await commit(budget, "child")
+    await commit(budget, "parent")
+    assert await used(budget, "day", "tokens") == (0, 0)
+    clock.advance(days=-1)
+    assert await used(budget, "day", "tokens") == (20, 0)
+
+
 async def test_holds_past_their_time_are_found_until_they_are_settled(budget: AnyBudget) -> None:
     await cap(budget, "day", "tokens", 100)
     await budget.check(check("a", tokens=3, seconds=1.5, expires_at=NOW + timedelta(seconds=5)))
