@@ -17,6 +17,8 @@ from executus.stores.schema import budget_overruns as overruns
 from executus.stores.schema import budget_runs as runs
 
 T = TypeVar("T")
+CAPS_LOCK = 0x63617073
+"""PostgreSQL advisory lock: versions of caps are numbered one after the other."""
 
 
 class BudgetDesk:
@@ -38,6 +40,8 @@ class BudgetDesk:
         change = change.checked()
 
         def work(connection: Connection) -> BudgetCap:
+            if self._database.dialect == "postgresql":  # SQLite has one writer anyway
+                connection.execute(select(func.pg_advisory_xact_lock(CAPS_LOCK)))
             scope, period, currency = change.place
             here = and_(caps.c.scope == scope, caps.c.period == period, caps.c.currency == currency)
             last = connection.scalar(select(func.max(caps.c.version)).where(here))

@@ -255,12 +255,12 @@ async def test_a_failing_redactor_costs_the_content_and_never_the_record(make: A
 
 async def test_a_secret_at_the_place_of_a_cut_is_not_half_shown(make: Any) -> None:
     audit = make(policy=Policy(text_bytes=1_000))
-    secret = "sk-" + "b" * 40
+    secret = " sk-" + "z" * 40 + " "
     places = [*range(500, 900, 15), *range(2_500, 3_300, 20)]
     for place in places:
-        text = "x" * place + f" {secret} " + "y" * (9_000 - place)
-        for key, value in ((f"head{place}", text), (f"tail{place}", text[::-1])):
-            shown = value if key.startswith("head") else value.replace(secret[::-1], secret)
-            await audit.record("run", [row(key, content={"result": shown})])
+        head = "x" * place + secret + "y" * (9_000 - place)
+        tail = "y" * (9_000 - place) + secret + "x" * place
+        rows = [row(f"{place}{n}", content={"r": text}) for n, text in enumerate((head, tail))]
+        await audit.record("run", rows)
     stored = "".join(entry.model_dump_json() for entry in await audit.rows("run"))
-    assert "bb" not in stored
+    assert "zz" not in stored
