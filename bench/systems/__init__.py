@@ -3,7 +3,7 @@
 `request(name, ...)` says how a run of a system is started, without importing the system.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -35,6 +35,8 @@ class Setup:
     plugins: Sequence[Any] = ()
     workflows: Sequence[Any] = ()
     activities: Sequence[Any] = ()
+    close: Callable[[], Awaitable[None]] | None = None
+    """Release connections."""
 
 
 def available() -> list[str]:

@@ -24,7 +24,7 @@ def setup(name: str, url: str) -> Setup:
     window = os.environ.get("BENCH_WINDOW")
     windows = {f"openai/{MODEL}": int(window)} if window else None
     models = Models({"fast": f"openai/{MODEL}"}, providers=[provider], windows=windows)
-    return Setup(plugins=[ExecutusPlugin(tools=[_tool(name)], models=models)])
+    return Setup(plugins=[ExecutusPlugin(tools=[_tool(name)], models=models)], close=models.close)
 
 
 def _tool(name: str) -> Tool[..., str]:

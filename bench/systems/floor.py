@@ -36,6 +36,9 @@ class Floor:
         self._runs: OrderedDict[str, list[Item]] = OrderedDict()
         self._results: dict[tuple[str, str], Item] = {}
 
+    async def close(self) -> None:
+        await self._client.close()
+
     @activity.defn(name="floor.model")
     async def model(self, step: Item) -> list[Item]:
         run = activity.info().workflow_run_id or ""
@@ -91,4 +94,4 @@ def _item(item: ResponseOutputItem) -> Item:
 
 def setup(_name: str, url: str) -> Setup:
     floor = Floor(url)
-    return Setup(workflows=[FloorRun], activities=[floor.model, floor.tool])
+    return Setup(workflows=[FloorRun], activities=[floor.model, floor.tool], close=floor.close)
