@@ -9,6 +9,7 @@ import asyncio
 from temporalio.worker import Worker
 
 from executus import RunnableAgent
+from executus.cli.exit import OK, leave
 from executus.cli.signals import stop_event
 from executus.connect import connect, load_profile
 from executus.plugin import ExecutusPlugin
@@ -35,3 +36,4 @@ async def main() -> None:
 
 if __name__ == "__main__":
     asyncio.run(main())
+    leave(OK)  # a process that used Temporal may abort in interpreter shutdown (cli/exit.py)

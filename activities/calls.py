@@ -130,6 +130,8 @@ class ModelCalls:
         if budget is None:
             return await self._complete(target, request)
         estimate = _estimate(target, request, self._run_id, self._step_id, number)
+        execution = activity.info().workflow_run_id or ""
+        estimate = estimate.model_copy(update={"execution_id": execution})
         decision = await budget.authorize(estimate)
         if not decision.admitted:
             raise BudgetDeniedError(decision)
@@ -162,6 +164,7 @@ async def _meter(budget: Budget, call: BudgetCall, tokens: int, micro_usd: int |
     meter = BudgetMeter(
         run_id=call.run_id,
         step_id=call.step_id,
+        execution_id=call.execution_id,
         attempt=call.attempt,
         tokens=tokens,
         micro_usd=micro_usd,

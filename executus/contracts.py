@@ -12,7 +12,6 @@ from executus.agent import RunnableAgent
 from executus.audit import AuditClose, AuditOpen, AuditReceipt, AuditRow
 from executus.budget import BudgetCheck, BudgetCommit
 from executus.data import Data
-from executus.invocation import Invocation
 from executus.message import Message, ToolResultPart
 from executus.transcript import Cursor
 from executus.usage import Usage
@@ -234,8 +233,12 @@ class ToolInput(Data):
     """Cap of the result."""
     agent_id: str
     """What runs."""
-    invocation: Invocation
-    """Who asks. Without prompt, inputs, images and files."""
+    caller_id: str
+    """Who asks."""
+    tenant_id: str = ""
+    """Their organisation."""
+    channel_id: str = ""
+    """Where it was asked."""
     state: RunState
     """The run, when the call was dispatched."""
 

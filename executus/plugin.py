@@ -27,6 +27,8 @@ from executus.limits import Defaults
 from executus.models.registry import Models
 from executus.ports import Ports
 from executus.redact import Redactor
+from executus.sweeper import SweepActivities
+from executus.sweeper_workflow import SweepRun
 from executus.tools import Registry, Tool
 from executus.tools.context import Secrets
 from executus.workflows.agent_run import AgentRun
@@ -42,6 +44,8 @@ STICKY = timedelta(seconds=4)
 """How long a run waits for a dead worker's cache; the SDK's own is 10 s."""
 CACHED_WORKFLOWS = 200
 """Runs kept in memory; the SDK's own 1,000 takes gigabytes once transcripts grow."""
+WORKFLOWS = (AgentRun, SweepRun)
+"""What every worker of a host serves."""
 WORKER_DEFAULTS: tuple[tuple[str, object, object], ...] = (
     ("max_heartbeat_throttle_interval", timedelta(seconds=60), HEARTBEAT_THROTTLE),
     ("sticky_queue_schedule_to_start_timeout", timedelta(seconds=10), STICKY),
@@ -118,8 +122,9 @@ class ExecutusPlugin(SimplePlugin):
         if AgentRun in (options.get("workflows") or ()):
             return config
         options = cast("dict[str, Any]", super().configure_worker(config))
-        options["workflows"] = [*(options.get("workflows") or ()), AgentRun]
-        options["activities"] = [*(options.get("activities") or ()), *every_activity(self.host)]
+        own = [*every_activity(self.host), SweepActivities(self.host.ports).sweep]
+        options["workflows"] = [*(options.get("workflows") or ()), *WORKFLOWS]
+        options["activities"] = [*(options.get("activities") or ()), *own]
         if options.get("deployment_config") is None and options.get("build_id") is None:
             options["build_id"] = BUILD_ID
         if not options.get("graceful_shutdown_timeout"):
@@ -133,7 +138,7 @@ class ExecutusPlugin(SimplePlugin):
         """See base class."""
         config = super().configure_replayer(config)
         if AgentRun not in (config.get("workflows") or ()):
-            config["workflows"] = [*(config.get("workflows") or ()), AgentRun]
+            config["workflows"] = [*(config.get("workflows") or ()), *WORKFLOWS]
         if config.get("build_id") is None:
             config["build_id"] = BUILD_ID
         return config

@@ -61,7 +61,7 @@ REQUIRED = {
         "idempotency_key",
         "result_bytes",
         "agent_id",
-        "invocation",
+        "caller_id",
         "state",
     },
     ToolOutput: {"result"},

@@ -71,9 +71,7 @@ class TemporalEngine:
         self._tools = ToolCalls(
             key=key,
             plan=plan,
-            caller=invocation.model_copy(
-                update={"prompt": "", "inputs": {}, "images": (), "files": ()}
-            ),
+            caller=invocation,
             ledger=ledger,
             clock=clock,
             redactor=self._redactor,

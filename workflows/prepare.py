@@ -67,7 +67,8 @@ async def reserve(
         seconds=bounds.max_runtime,
         expires_at=sweep_at(bounds, started_at),
     )
-    options = _options(min(PORT_SECONDS, bounds.max_runtime))
+    # Not more than half of the run: a budget that answers at the deadline is of no use.
+    options = _options(min(PORT_SECONDS, max(1.0, bounds.max_runtime / 2)))
     summary = f"reserve {bounds.max_runtime:.0f} s for {invocation.caller_id}"[:200]
     try:
         decision = await perform(

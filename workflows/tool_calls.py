@@ -134,7 +134,9 @@ class ToolCalls:
             attempts=attempts,
             result_bytes=tool.result_bytes,
             agent_id=self.plan.agent_id,
-            invocation=self.caller,
+            caller_id=self.caller.caller_id,
+            tenant_id=self.caller.tenant_id,
+            channel_id=self.caller.channel_id,
             state=self._state(iteration),
         )
         do = perform_local if tool.local else perform

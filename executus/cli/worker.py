@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import click
-from temporalio.client import Client
 from temporalio.worker import Worker
 
 from executus.cli import log
@@ -17,11 +16,6 @@ from executus.cli.signals import stop_event
 from executus.connect import connect, load_profile
 from executus.errors import ConfigError
 from executus.settings import Settings, load_settings
-from executus.stores.database import Database
-from executus.stores.sql_audit import SqlAudit
-from executus.stores.sql_budget import SqlBudget
-from executus.sweeper import Sweeper
-from executus.sweeper_workflow import SweepRun
 
 logger = logging.getLogger("executus.worker")
 
@@ -57,12 +51,9 @@ async def serve(settings: Settings, composition: Composition) -> None:
         client = await connect(
             place.profile, plugins=[composition.plugin], seconds=settings.connect_seconds
         )
-        sweepers = [_sweeper(client, composition.database)] if composition.database else []
         serving = Worker(
             client,
             task_queue=settings.task_queue,
-            workflows=[SweepRun] if sweepers else [],
-            activities=[sweeper.run_activity for sweeper in sweepers],
             max_cached_workflows=settings.max_cached_workflows,
             max_concurrent_activities=settings.max_concurrent_activities,
             graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
@@ -81,11 +72,6 @@ async def _until_told(serving: Worker, settings: Settings, place: Place) -> None
     told.cancel()
     await running
     _log("stopped", place=place, settings=settings)
-
-
-def _sweeper(client: Client, database: Database) -> Sweeper:
-    """What `executus sweep --install` has its schedule run here."""
-    return Sweeper(client, SqlAudit(database), SqlBudget(database))
 
 
 def _log(what: str, *, place: Place, settings: Settings) -> None:

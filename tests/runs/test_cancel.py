@@ -204,7 +204,8 @@ async def test_cancel_storm_no_model_step_begins_after_a_stop(env):
     """A cancel that meets a completing step must not be swallowed (reliability.md F2)."""
     async with kit(env, tools=TOOLS, defaults=Defaults(max_iterations=100)) as k:
         script = [call("add", a=i, b=i) for i in range(60)]
-        handles = [await k.start(script, tools=("add",)) for _ in range(20)]
+        count = 20 if env.max_cached_workflows else 6  # each query replays the whole run
+        handles = [await k.start(script, tools=("add",)) for _ in range(count)]
 
         async def one(n, handle):
             await _until(k, handle.id, lambda s: s.steps_total >= 3 + n % 7)
@@ -221,4 +222,4 @@ async def test_cancel_storm_no_model_step_begins_after_a_stop(env):
 async def _until(k, run_id: str, reached) -> None:
     """Wait for a state of the run."""
     while not reached(await k.runs.state(run_id)):
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.03)

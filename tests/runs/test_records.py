@@ -192,7 +192,7 @@ async def test_postgres_away_during_reserve_commit_and_close(env, postgres):
         postgres.crash()
         try:
             gate.open.set()
-            shut_out = await k.start([say("never")], max_runtime=2)
+            shut_out = await k.start([say("never")], max_runtime=6)
             while (await k.runs.state(shut_out.id)).phase != "closing":
                 await asyncio.sleep(0.05)
         finally:

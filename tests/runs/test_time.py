@@ -71,7 +71,7 @@ async def test_a_tool_that_may_run_again_is_retried_by_temporal(env):
 
 async def test_a_tool_whose_workers_are_away_certainly_did_not_run(env, monkeypatch):
     # The server does not skip time while a task waits for a worker: one second is waited for.
-    monkeypatch.setattr("executus.workflows.engine.QUEUE_WAIT", 1.0)
+    monkeypatch.setattr("executus.workflows.tool_calls.QUEUE_WAIT", 1.0)
     async with kit(env, tools=[elsewhere]) as k:
         out = await k.run([call("elsewhere"), say("ok")], tools=("elsewhere",), max_runtime=3_600)
         step = next(s for s in out.result.steps if s.kind == "tool.elsewhere")

@@ -6,7 +6,6 @@ import pytest
 
 from executus.contracts import RunKey, RunState, ToolInput
 from executus.errors import ToolError
-from executus.invocation import Invocation
 from executus.tools import ToolContext, tool
 from executus.tools.context import Secrets
 
@@ -28,7 +27,9 @@ def test_a_context_is_made_from_a_tool_input() -> None:
             idempotency_key="k",
             result_bytes=1_000,
             agent_id="agent",
-            invocation=Invocation(caller_id="alice", tenant_id="acme", channel_id="room"),
+            caller_id="alice",
+            tenant_id="acme",
+            channel_id="room",
             state=STATE,
         ),
         attempt=2,

@@ -66,7 +66,7 @@ NO_DEFAULT = ...
         (float, float("inf"), {"type": "number", "default": "inf"}),
         (Any, object(), {}),
     ],
-    ids=repr,
+    ids=lambda value: "object" if type(value) is object else repr(value),
 )
 def test_a_parameter_becomes_its_json_schema(annotation: Any, default: Any, schema: Any) -> None:
     if default is NO_DEFAULT:
