@@ -1,5 +1,6 @@
 """Every run test runs twice: with cached workflows, and replayed from scratch at every task."""
 
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -19,3 +20,16 @@ class RunsEnv:
 @pytest.fixture(scope="session", params=[100, 0], ids=["cached", "uncached"])
 async def env(request: pytest.FixtureRequest, server: WorkflowEnvironment) -> RunsEnv:
     return RunsEnv(server.client, server, request.param)
+
+
+CACHED_ONLY = ("test_providers.py", "test_records.py", "test_killed_worker.py", "_in_bulk")
+"""What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("EXECUTUS_TESTS_UNCACHED") == "all":
+        return
+    left = [i for i in items if "uncached" in i.nodeid and any(c in i.nodeid for c in CACHED_ONLY)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
