@@ -21,7 +21,7 @@ from tests.runs.test_long_runs import TOOLS, adds
 FOLDER = Path(__file__).parent
 IDENTITY = re.compile(r'"\d+@[^"]*"')
 """Process and host of whoever recorded: of no use to a replay, and nobody's business."""
-TRACE = re.compile(r'("stackTrace": )"(?:[^"\\\\]|\\\\.)*"')
+TRACE = re.compile(r'("stackTrace": )"(?:[^"\\]|\\.)*"')
 """Stack traces name the recorder's folders."""
 NAMES = tuple(t.name for t in TOOLS)
 
