@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from executus.budget import BudgetCap, BudgetUse, CapVerdict, Currency, Window
+from executus.cli.grant import grant
 from executus.cli.records import database_option, with_database
 from executus.stores.caps import CapChange
 from executus.stores.database import Database
@@ -191,3 +192,6 @@ def _use_line(use: BudgetUse) -> str:
     settled, reserved = (_text(use.currency, amount) for amount in (use.settled, use.reserved))
     cap = "no cap" if use.cap is None else f"cap {_text(use.currency, use.cap)}"
     return f"{use.scope} {use.window}: {settled} used, {reserved} held, {cap}"
+
+
+budget.add_command(grant)

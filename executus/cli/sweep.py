@@ -60,7 +60,7 @@ def sweep(
 
 async def _sweep(settings: Settings, url: str | None, asked: SweepInput) -> int:
     async with AsyncExitStack() as stack:
-        client = await _client(stack, settings)
+        client = await plain_client(stack, settings)
         database = open_database(url)
         stack.push_async_callback(database.close)
         # Settling needs no cap, so what the budget's host says about missing ones does not matter.
@@ -70,7 +70,7 @@ async def _sweep(settings: Settings, url: str | None, asked: SweepInput) -> int:
 
 async def _install(settings: Settings, every: timedelta, asked: SweepInput) -> int:
     async with AsyncExitStack() as stack:
-        client = await _client(stack, settings)
+        client = await plain_client(stack, settings)
         created = await install(client, settings.task_queue, every, asked)
         what = "created" if created else "updated"
         click.echo(
@@ -79,7 +79,8 @@ async def _install(settings: Settings, every: timedelta, asked: SweepInput) -> i
         return codes.OK
 
 
-async def _client(stack: AsyncExitStack, settings: Settings) -> Client:
+async def plain_client(stack: AsyncExitStack, settings: Settings) -> Client:
+    """A client that reads what runs say, without a host of its own."""
     place = await stack.enter_async_context(open_place(settings))
     reading = SimplePlugin("executus.Sweep", data_converter=pydantic_data_converter)
     return await connect(place.profile, plugins=[reading], seconds=settings.connect_seconds)

@@ -22,7 +22,13 @@ async def env(request: pytest.FixtureRequest, server: WorkflowEnvironment) -> Ru
     return RunsEnv(server.client, server, request.param)
 
 
-CACHED_ONLY = ("test_providers.py", "test_records.py", "test_killed_worker.py", "_in_bulk")
+CACHED_ONLY = (
+    "test_providers.py",
+    "test_records.py",
+    "test_killed_worker.py",
+    "_in_bulk",
+    "test_grant.py",
+)
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 
 
