@@ -7,7 +7,7 @@ foreign copy can cost a query and never send a wrong conversation (DESIGN.md sec
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
@@ -41,12 +41,15 @@ class Copy:
     messages: list[WireMessage] = field(default_factory=list[WireMessage])
     heads: list[str] = field(default_factory=lambda: [EMPTY])
     """Chain head after each count of messages."""
+    call_ids: set[str] = field(default_factory=set[str])
+    """Ids of all tool calls, so that a new reply's can be told from them."""
     bytes: int = 0
 
     def push(self, message: WireMessage, name: str, size: int) -> None:
         """Add the next message."""
         self.messages.append(message)
         self.heads.append(chain(self.heads[-1], name))
+        self.call_ids.update(call.id for call in message.message.tool_calls)
         self.bytes += size
 
 
@@ -108,6 +111,11 @@ class Conversations:
         self._copies[key] = copy
         self._evict()
         return copy.messages[: cursor.count]
+
+    def call_ids(self, key: RunKey) -> Set[str]:
+        """Ids of the tool calls in the transcript that was loaded last."""
+        copy = self._copies.get(key)
+        return copy.call_ids if copy is not None else frozenset()
 
     def _from_memory(self, copy: Copy, cursor: Cursor, tail: Sequence[str]) -> bool:
         """Bring the copy up to the cursor from what this worker has; False when it cannot be."""

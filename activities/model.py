@@ -47,8 +47,7 @@ class ModelStep:
             return _request(step, plan, shown, target, calls.seconds_left)
 
         answer = await calls.ask(plan, plan.targets, build)
-        seen = [c.id for item in transcript for c in item.message.tool_calls]
-        message = tidy(answer.reply.message, seen)
+        message = tidy(answer.reply.message, self._conversations.call_ids(step.key))
         output = ModelStepOutput(
             message=message,
             stop=answer.reply.stop,

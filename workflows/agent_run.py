@@ -47,7 +47,10 @@ MAX_STEER_CHARACTERS = 20_000
 MAX_REASON_CHARACTERS = 500
 
 
-@workflow.defn(name=contracts.AGENT_RUN, failure_exception_types=[ExecutusError])
+# Outside the sandbox: all it imports is executus, which the sandbox passed through anyway, so it
+# guarded nothing and cost 3 ms of CPU an iteration (docs/performance.md). What it would catch is
+# held by workflows/ruff.toml, tests/test_conventions.py and the replay of every test's history.
+@workflow.defn(name=contracts.AGENT_RUN, sandboxed=False, failure_exception_types=[ExecutusError])
 class AgentRun:
     """Runs one agent to one typed end.
 

@@ -28,7 +28,7 @@ from executus.transcript import Transcript, TranscriptPage
 from executus.workflows.allowance import Allowance
 from executus.workflows.answer import best_text
 from executus.workflows.clock import Clock
-from executus.workflows.details import render
+from executus.workflows.details import SHOWN_STEPS, render
 from executus.workflows.ending import Ending
 from executus.workflows.engine import TemporalEngine
 from executus.workflows.handover import pack, unpack_ledger, unpack_loop
@@ -69,6 +69,7 @@ class RunDriver:
         self.allowance: Allowance | None = None
         self.waiting: str | None = None
         self._raises = 0
+        self._dirty = False
         self.started_at: datetime = workflow.now()
         self.deadline_at: datetime | None = None
         self._earlier: Carry | None = None
@@ -329,8 +330,8 @@ class RunDriver:
         """Model turns so far."""
         return self._loop.iteration if self._loop is not None else 0
 
-    def state(self) -> LiveState:
-        """The run at this moment."""
+    def state(self, steps: int = STATE_STEPS) -> LiveState:
+        """The run at this moment, with so many of its newest steps."""
         ending = self.ending
         agent = self.request.agent if self.request else ""
         return LiveState(
@@ -343,7 +344,7 @@ class RunDriver:
             max_iterations=self.plan.bounds.max_iterations if self.plan else 0,
             started_at=self.started_at,
             deadline_at=self.deadline_at,
-            steps=self.ledger.newest(STATE_STEPS),
+            steps=self.ledger.newest(steps),
             steps_total=self.ledger.total,
             usage=self.ledger.usage,
             cost_micro_usd=self.ledger.cost_micro_usd,
@@ -355,5 +356,11 @@ class RunDriver:
         )
 
     def changed(self) -> None:
-        """Refresh the live page in the Temporal UI; costs no history."""
-        workflow.set_current_details(render(self.state()))
+        """Refresh the live page in the Temporal UI, once per workflow task; costs no history."""
+        if not self._dirty:
+            self._dirty = True
+            asyncio.get_running_loop().call_soon(self._refresh)
+
+    def _refresh(self) -> None:
+        self._dirty = False
+        workflow.set_current_details(render(self.state(SHOWN_STEPS)))
