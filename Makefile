@@ -33,7 +33,7 @@ demo: $(READY) ## An agent answers QUESTION about the files in FOLDER (a sample 
 .PHONY: test
 test: $(READY) ## All tests, real servers included; at least 90 % of branches covered
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/coverage run -m pytest -q -n 2 --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --format=total --fail-under=$(COVERAGE_FLOOR) | sed 's/$$/ % of branches covered/' \
 	  && test $$($(BIN)/coverage report --format=total) -ge $(COVERAGE_FLOOR)

@@ -103,7 +103,8 @@ async def test_a_hundred_killed_processes_leave_exact_sums_and_whole_chains(
     assert after["closes"] == {1}
     assert after["scope"].reserved_tokens == 0
     assert after["scope"].settled_tokens == after["share"] == after["need"]
-    assert set(after["attempts"]) == {"metered", "lost"}, "the storm lost calls, and they are known"
+    # Whether a kill falls between a call and its meter is chance; nothing else may be there.
+    assert {"metered"} <= set(after["attempts"]) <= {"metered", "lost"}
     billed: Counter[str] = Counter()
     for line in journal.read_text().splitlines():
         run_id, cost = line.split()

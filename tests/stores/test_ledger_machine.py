@@ -290,6 +290,7 @@ def machine(kind: type[Ledger], examples: int, steps: int) -> None:
     case().runTest()
 
 
+@pytest.mark.timeout(300)
 def test_the_ledger_in_memory_follows_the_model() -> None:
     machine(MemoryLedger, 120, 25)
 

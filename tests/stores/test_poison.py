@@ -18,7 +18,7 @@ from executus.stores.memory import MemoryAudit, MemoryBudget
 from executus.stores.sql_audit import SqlAudit
 from executus.stores.sql_budget import SqlBudget
 from executus.usage import Usage
-from tests.stores.clocks import call, check, closing, meter, opening, row
+from tests.stores.clocks import Clock, call, check, closing, meter, opening, row
 
 HUGE = 10**5_000
 TEXTS = {
@@ -118,11 +118,11 @@ async def test_the_first_and_last_moment_there_is_are_stored_alike(database: Dat
 
 @pytest.mark.parametrize("name", TEXTS)
 async def test_poison_in_every_part_of_the_budget_is_counted_alike(
-    database: Database, name: str
+    clocked: Database, clock: Clock, name: str
 ) -> None:
     poison = TEXTS[name]
     shown = []
-    for budget in (SqlBudget(database), MemoryBudget()):
+    for budget in (SqlBudget(clocked), MemoryBudget(clock=clock)):
         await budget.set_cap(CapChange("agent:*", verdict="unlimited", by=poison, note=poison))
         await budget.set_cap(CapChange("tenant:*", verdict="unlimited"))
         await budget.set_cap(CapChange(f"caller:{poison}", "day", "tokens", 100))

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +70,7 @@ def unique(script):
             yield item
 
 
+@pytest.mark.timeout(300)  # seconds; twice as long under coverage
 @settings(
     max_examples=10_000,
     deadline=None,
