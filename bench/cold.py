@@ -2,8 +2,12 @@
 
 start: seconds from `python -m bench.worker` to the result of a run of one call that was waiting
 for it: interpreter, imports, connection, first workflow task, model, tool, answer. Every system has
-a build id, which spares it seconds of hashing; see bench/worker.py. memory: what the worker's RSS
-grows by for each more run that stands still in its cache, waiting for a tool that nobody serves.
+a build id, which spares it seconds of hashing; see bench/worker.py. memory: what the worker's
+own memory (RSS without program files) grows by for each more run that stands still in its cache,
+waiting for a tool that nobody serves; the median of three workers. Before each reading the worker
+collects garbage and gives free memory back: without that, the tens of megabytes that its start left
+behind were filled or freed in between, and the difference of two readings meant nothing (it came
+out between -75 and 150 KB). A figure that is not positive meets no bar.
 """
 
 import asyncio
@@ -49,12 +53,21 @@ async def measure(options: Options) -> Report:
         if options.wants("memory"):
             for name in (name for name in names if name in (EXECUTUS, FLOOR)):
                 with noted(f"memory of {name}"):
-                    each = await _memory(place, name, 80 if options.quick else MANY)
-                row = {"measure": "RSS per cached idle run, KB", "system": name}
-                results.append({**row, "median": round(each / 1e3, 1)})
+                    many, times = (80, 1) if options.quick else (MANY, 3)
+                    found = [await _memory(place, name, many) / 1e3 for _ in range(times)]
+                results.append(
+                    {
+                        "measure": "memory per cached idle run, KB",
+                        "system": name,
+                        "median": round(middle(found), 1),
+                        "best": round(min(found), 1),
+                        "worst": round(max(found), 1),
+                    }
+                )
                 if name == EXECUTUS:
-                    value = None if options.quick else each / 1e3
-                    bars.append(Bar.most("RSS per cached idle run, KB", value, MOST_KB))
+                    values = None if options.quick else found
+                    bar = Bar.most("memory per cached idle run, KB", values, MOST_KB)
+                    bars.append(bar if bar.value is None or bar.value > 0 else bar.missed())
     return Report("cold", results, bars)
 
 
@@ -103,9 +116,10 @@ async def _idle(place: Bed, worker: Worker) -> WorkflowHandle[Any, Any]:
 
 
 async def _settled(worker: Worker) -> int:
-    """RSS once the last workflow task is over."""
+    """Memory once the last workflow task is over."""
     await asyncio.sleep(1.5)
-    return worker.rss()
+    await worker.settle()
+    return worker.own_memory()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ server's work. Both are per iteration: one model call and one tool call.
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -77,6 +78,20 @@ class Worker:
     def rss(self) -> int:
         """Bytes resident now."""
         return self.stats.memory_info().rss
+
+    async def settle(self) -> None:
+        """Have the worker collect garbage and give free memory back: see bench/worker.py."""
+        self.process.send_signal(signal.SIGUSR1)
+        await _line(self.process, "settled")
+
+    def own_memory(self) -> int:
+        """Bytes that are this process' own: RSS without program files, swapped pages included."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        if not status.exists():
+            return self.rss()
+        lines = (line.split() for line in status.read_text().splitlines())
+        sizes = {line[0]: int(line[1]) for line in lines if line[0] in {"RssAnon:", "VmSwap:"}}
+        return 1_024 * sum(sizes.values())
 
 
 class Bed:

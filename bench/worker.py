@@ -6,8 +6,11 @@ every loaded module for seconds.
 """
 
 import asyncio
+import ctypes
+import gc
 import logging
 import os
+import signal
 import sys
 
 from temporalio.client import Client
@@ -27,9 +30,18 @@ async def main(system: str, address: str, queue: str, url: str) -> None:
         build_id="bench",
         workflow_runner=systems.runner(),
     )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, settle)
     async with worker:
         print("ready", flush=True)
         await orphaned()
+
+
+def settle() -> None:
+    """Leave only what is in use, so that memory can be compared."""
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+    print("settled", flush=True)
 
 
 async def orphaned() -> None:
