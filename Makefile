@@ -17,7 +17,7 @@ setup: $(READY) ## Make .venv with every extra and group (uv when there is one, 
 # uv installs exactly what uv.lock says. pip knows groups from 25.1 on, hence the upgrade first.
 $(READY): pyproject.toml uv.lock
 	@if command -v uv >/dev/null 2>&1; then \
-	  uv sync --quiet --all-groups --all-extras --frozen; \
+	  uv sync --quiet --all-groups --no-group bench --all-extras --frozen; \
 	else \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "executus needs Python 3.11 or newer; set PYTHON=")' && \
 	  $(PYTHON) -m venv .venv && \
@@ -31,16 +31,15 @@ demo: $(READY) ## An agent answers QUESTION about the files in FOLDER (a sample 
 	@$(BIN)/executus run $(if $(FOLDER),--folder "$(FOLDER)") "$(QUESTION)"
 
 .PHONY: test
-test: $(READY) ## All tests, real servers included; at least 90 % of branches covered
+test: $(READY) ## All tests, real servers included
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+.PHONY: coverage
+coverage: $(READY) ## The same, measured: at least 90 % of branches (takes twice as long)
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -q -n 2 --dist worksteal
 	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report --format=total --fail-under=$(COVERAGE_FLOOR) | sed 's/$$/ % of branches covered/' \
-	  && test $$($(BIN)/coverage report --format=total) -ge $(COVERAGE_FLOOR)
-
-.PHONY: coverage
-coverage: ## What the last `make test` did not reach
-	@$(BIN)/coverage report
+	@$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
 
 .PHONY: check
 check: $(READY) ## Lint, format, types, layers: every gate that runs no test
@@ -57,8 +56,11 @@ format: $(READY) ## Format, and fix what the linter can fix
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: $(READY) ## What a step costs: wall time, events, history bytes
-	@$(BIN)/python -m bench.steps
+bench: ## Every benchmark, --quick, beside its rivals, in .venv-bench (needs uv)
+	@UV_PROJECT_ENVIRONMENT=.venv-bench uv sync --quiet --frozen --no-default-groups --group bench --extra server
+	@failed=0; for name in steps history throughput replay cold; do \
+	  .venv-bench/bin/python -m bench.$$name --quick || failed=1; \
+	done; exit $$failed
 
 .PHONY: clean
 clean: ## Remove caches, builds and the embedded server's data; keeps .venv

@@ -7,7 +7,8 @@ foreign copy can cost a query and never send a wrong conversation (DESIGN.md sec
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
@@ -112,7 +113,7 @@ class Conversations:
         self._evict()
         return copy.messages[: cursor.count]
 
-    def call_ids(self, key: RunKey) -> Set[str]:
+    def call_ids(self, key: RunKey) -> AbstractSet[str]:
         """Ids of the tool calls in the transcript that was loaded last."""
         copy = self._copies.get(key)
         return copy.call_ids if copy is not None else frozenset()
@@ -133,6 +134,8 @@ class Conversations:
         for name in names:
             message, size = self._produced[name]
             copy.push(message, name, size)
+        for name in set(names):  # the copy has them now; two alike are one here
+            self._produced_room += self._produced.pop(name)[1]
         return True
 
     async def _from_workflow(self, copy: Copy, cursor: Cursor) -> Copy:

@@ -33,6 +33,9 @@ MODEL_SLACK = 10.0
 """Seconds from a model call's own time-out, kept by the worker, to Temporal's for a dead worker."""
 MODEL_ATTEMPTS = 8
 """Attempts of a model step: with pauses of 1, 2, 4 ... 60 s they outlast a minute of overload."""
+WORKED_EVENTS, WORKED_BYTES = 2_000, 4_000_000
+"""What an execution adds to its history before it may hand over; Temporal ends one at 51,200 events
+or 50 MB, and suggests to go on at 4,096 or 4 MB."""
 INLINE_BYTES = 8_192
 """Bytes of our own messages that travel in a model step's input and save it a query."""
 
@@ -66,6 +69,9 @@ class TemporalEngine:
         self._changed = changed
         self._pause = pause
         self._redactor = Redactor()
+        info = workflow.info()
+        self._events_before = info.get_current_history_length()
+        self._bytes_before = info.get_current_history_size()
         self._sent = 0  # messages that an earlier step's worker has been told of
         self._made: set[int] = set()  # messages since then that an activity made
         self._tools = ToolCalls(
@@ -97,7 +103,12 @@ class TemporalEngine:
         info = workflow.info()
         if limit is not None and info.get_current_history_length() >= limit:
             return True
-        return info.is_continue_as_new_suggested()
+        events = info.get_current_history_length() - self._events_before
+        size = info.get_current_history_size() - self._bytes_before
+        # A conversation that was read back fills a new history by itself: without growth of its own
+        # an execution would hand over after every iteration.
+        worked = events >= WORKED_EVENTS or size >= WORKED_BYTES
+        return worked and info.is_continue_as_new_suggested()
 
     # -- model ---------------------------------------------------------------------------------
 
