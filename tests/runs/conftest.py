@@ -27,6 +27,7 @@ CACHED_ONLY = (
     "test_records.py",
     "test_killed_worker.py",
     "_in_bulk",
+    "_storm_",
     "test_grant.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
