@@ -37,6 +37,8 @@ class Carry(Data):
     """As it is now: it may have been raised."""
     micro_usd_limit: int | None = None
     """As it is now."""
+    iterations_limit: int = 0
+    """As it is now; 0 = as the plan says."""
     reserved: bool = False
     """Whether a budget reservation may be held."""
     iteration: int

@@ -26,16 +26,24 @@ class Allowance:
     """Of one reply."""
     targets: Sequence[ModelTarget]
     """Any of them may answer, so the dearest counts."""
+    iterations: int
+    """Model turns, the answering one included."""
 
     @staticmethod
     def of(plan: RunPlan) -> "Allowance":
         """As the plan says."""
         bounds = plan.bounds
-        return Allowance(bounds.tokens, bounds.micro_usd, bounds.max_output_tokens, plan.targets)
+        return Allowance(
+            bounds.tokens,
+            bounds.micro_usd,
+            bounds.max_output_tokens,
+            plan.targets,
+            bounds.max_iterations,
+        )
 
     @property
     def unlimited(self) -> bool:
-        """Whether nothing has to be counted."""
+        """Whether no token and no money has to be counted."""
         return self.tokens is None and self.micro_usd is None
 
     def room(self, used: int, spent: int | None, tokens_in: int, *, keep: bool) -> int:

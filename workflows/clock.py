@@ -1,7 +1,6 @@
 """The run's clock: workflow time, from the start of work to the deadline."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 
@@ -10,19 +9,30 @@ SLACK = 5.0
 it cancels gracefully and a time-out does not."""
 
 
-@dataclass(frozen=True, slots=True)
 class Clock:
-    """When a run began and when its time is up."""
+    """When a run began and when its time is up. The deadline may move out while it runs."""
 
-    started_at: datetime
-    """Workflow time (UTC)."""
-    deadline_at: datetime
-    """Workflow time (UTC)."""
+    def __init__(self, started_at: datetime, deadline_at: datetime | None = None) -> None:
+        self.started_at = started_at
+        """Workflow time (UTC)."""
+        self.deadline_at = deadline_at
+        """Workflow time (UTC); None until the plan says how long the run may take."""
+
+    def allow(self, seconds: float) -> None:
+        """Let the run take so long from its start."""
+        self.deadline_at = self.started_at + timedelta(seconds=seconds)
 
     def seconds_left(self) -> float:
         """Until the deadline; at least 50 ms, so that it can stand in a time-out."""
-        return max(0.05, (self.deadline_at - workflow.now()).total_seconds())
+        until = self.deadline_at or self.started_at
+        return max(0.05, (until - workflow.now()).total_seconds())
 
     def seconds_elapsed(self) -> float:
         """Since the run began working."""
         return (workflow.now() - self.started_at).total_seconds()
+
+    async def run_out(self) -> None:
+        """Return at the deadline, wherever it has moved meanwhile."""
+        await workflow.wait_condition(lambda: self.deadline_at is not None)
+        while self.deadline_at is not None and workflow.now() < self.deadline_at:
+            await workflow.sleep(self.deadline_at - workflow.now(), summary="run deadline")

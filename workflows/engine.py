@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import TypeAlias
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
@@ -15,18 +16,15 @@ from executus.contracts import (
     ModelFailure,
     ModelStepInput,
     ModelStepOutput,
-    RunKey,
 )
-from executus.invocation import Invocation
 from executus.message import Fold, Message, ToolCallPart, ToolResultPart
 from executus.plan import RunPlan
 from executus.redact import Redactor
 from executus.step import StepStatus
-from executus.transcript import Transcript
-from executus.workflows.clock import SLACK, Clock
-from executus.workflows.ledger import Ledger
+from executus.workflows.clock import SLACK
 from executus.workflows.outcome import budget_denial, model_ending
 from executus.workflows.perform import Options, perform
+from executus.workflows.run import Run
 from executus.workflows.tool_calls import ToolCalls
 
 MODEL_SLACK = 10.0
@@ -38,35 +36,17 @@ WORKED_EVENTS, WORKED_BYTES = 2_000, 4_000_000
 or 50 MB, and suggests to go on at 4,096 or 4 MB."""
 INLINE_BYTES = 8_192
 """Bytes of our own messages that travel in a model step's input and save it a query."""
+Pause: TypeAlias = Callable[[str, float | None], Awaitable[None]]
+"""Waits, for the reason given, until somebody raises a limit or the seconds have passed."""
 
 
 class TemporalEngine:
     """Carries out the steps of one run; lives in the workflow."""
 
-    def __init__(
-        self,
-        *,
-        key: RunKey,
-        plan: RunPlan,
-        plan_digest: str,
-        invocation: Invocation,
-        transcript: Transcript,
-        ledger: Ledger,
-        clock: Clock,
-        stopping: Callable[[], bool],
-        changed: Callable[[], None],
-        pause: Callable[[str, float | None], Awaitable[None]],
-        iteration: int = 0,
-    ) -> None:
-        self.key = key
+    def __init__(self, run: Run, plan: RunPlan, plan_digest: str, pause: Pause) -> None:
+        self._run = run
         self.plan = plan
         self.plan_digest = plan_digest
-        self.transcript = transcript
-        self.ledger = ledger
-        self.clock = clock
-        self.iteration = iteration
-        self._stopping = stopping
-        self._changed = changed
         self._pause = pause
         self._redactor = Redactor()
         info = workflow.info()
@@ -74,15 +54,7 @@ class TemporalEngine:
         self._bytes_before = info.get_current_history_size()
         self._sent = 0  # messages that an earlier step's worker has been told of
         self._made: set[int] = set()  # messages since then that an activity made
-        self._tools = ToolCalls(
-            key=key,
-            plan=plan,
-            caller=invocation,
-            ledger=ledger,
-            clock=clock,
-            redactor=self._redactor,
-            changed=changed,
-        )
+        self._tools = ToolCalls(run, plan, self._redactor)
 
     def now(self) -> datetime:
         """Workflow time."""
@@ -90,7 +62,7 @@ class TemporalEngine:
 
     def checkpoint(self) -> None:
         """See `Engine.checkpoint`."""
-        if self._stopping() or workflow.cancellation_reason() is not None:
+        if self._run.stopping:
             raise asyncio.CancelledError
 
     async def pause(self, why: str, seconds: float | None) -> None:
@@ -113,18 +85,18 @@ class TemporalEngine:
     # -- model ---------------------------------------------------------------------------------
 
     async def model_step(
-        self, step_id: str, max_output_tokens: int, *, closing: bool
+        self, step_id: str, iteration: int, max_output_tokens: int, *, closing: bool
     ) -> ModelStepOutput:
         """See `Engine.model_step`."""
-        self.iteration += 0 if closing else 1
-        left = self.clock.seconds_left()
+        self._run.iteration = iteration
+        left = self._run.clock.seconds_left()
         if closing:
             left = min(left, self.plan.bounds.closing_seconds)
         tail, inline = self._tail()
         step = ModelStepInput(
-            key=self.key,
+            key=self._run.key,
             step_id=step_id,
-            cursor=self.transcript.cursor,
+            cursor=self._run.transcript.cursor,
             tail=tail,
             inline=inline,
             plan_digest=self.plan_digest,
@@ -132,11 +104,11 @@ class TemporalEngine:
             closing=closing,
             seconds_left=left,
         )
-        what = "closing answer" if closing else f"turn {self.iteration}"
+        what = "closing answer" if closing else f"turn {iteration}"
         self._begin(step_id, "model", what)
         # The closing slice ends by itself; otherwise the run's timer fires first.
         options = self._options(left if closing else left + SLACK)
-        count = len(self.transcript)
+        count = len(self._run.transcript)
         summary = f"{what}: {count} message{'s' if count > 1 else ''}"
         try:
             output = await perform(contracts.MODEL, step, ModelStepOutput, options, summary)
@@ -156,8 +128,8 @@ class TemporalEngine:
     def _answered(self, step_id: str, output: ModelStepOutput) -> None:
         calls = output.message.tool_calls
         text = ", ".join(call.name for call in calls) if calls else output.message.text
-        self._made_by(step_id, len(self.transcript))
-        self.ledger.finish(
+        self._made_by(step_id, len(self._run.transcript))
+        self._run.ledger.finish(
             step_id,
             "complete",
             self.now(),
@@ -168,14 +140,14 @@ class TemporalEngine:
             attempt=output.attempt,
         )
         self._note(output.failovers)
-        self._changed()
+        self._run.changed()
 
     def _failed(self, step_id: str, error: ActivityError) -> BaseException:
         """The exception to raise in place of a failed model or compact activity."""
         if is_cancelled_exception(error):
             self._end(step_id, "error", "cancelled")
             return asyncio.CancelledError()
-        ending = budget_denial(error) or model_ending(error, self.clock.seconds_left())
+        ending = budget_denial(error) or model_ending(error, self._run.clock.seconds_left())
         self._end(step_id, "error", str(ending))
         self._note(_failovers(error))
         return ending
@@ -183,19 +155,19 @@ class TemporalEngine:
     def _note(self, failovers: Sequence[Failover]) -> None:
         for failover in failovers:
             text = f"{failover.spec}: {failover.fault}: {failover.message}"
-            self.ledger.event("failover", text, self.now(), spec=failover.spec)
+            self._run.ledger.event("failover", text, self.now(), spec=failover.spec)
 
     def _tail(self) -> tuple[tuple[str, ...], tuple[Message, ...]]:
         """Digests of what came since the last step, and the small messages that we wrote."""
-        new = range(self._sent, len(self.transcript))
+        new = range(self._sent, len(self._run.transcript))
         inline: list[Message] = []
         room = INLINE_BYTES
         for i in new:
-            if i not in self._made and self.transcript.sizes[i] <= room:
-                inline.append(self.transcript.messages[i])
-                room -= self.transcript.sizes[i]
-        tail = tuple(self.transcript.digests[i] for i in new)
-        self._sent = len(self.transcript)
+            if i not in self._made and self._run.transcript.sizes[i] <= room:
+                inline.append(self._run.transcript.messages[i])
+                room -= self._run.transcript.sizes[i]
+        tail = tuple(self._run.transcript.digests[i] for i in new)
+        self._sent = len(self._run.transcript)
         self._made.clear()
         return tail, tuple(inline)
 
@@ -203,12 +175,12 @@ class TemporalEngine:
 
     async def compact(self, step_id: str, fold: Fold) -> Message | None:
         """See `Engine.compact`."""
-        left = self.clock.seconds_left()
+        left = self._run.clock.seconds_left()
         tail, inline = self._tail()
         step = CompactInput(
-            key=self.key,
+            key=self._run.key,
             step_id=step_id,
-            cursor=self.transcript.cursor,
+            cursor=self._run.transcript.cursor,
             tail=tail,
             inline=inline,
             plan_digest=self.plan_digest,
@@ -226,8 +198,8 @@ class TemporalEngine:
             if isinstance(failure, asyncio.CancelledError):
                 raise failure from None
             return None  # a failed summary costs nothing but the try: the originals are sent
-        self._made_by(step_id, len(self.transcript))
-        self.ledger.finish(
+        self._made_by(step_id, len(self._run.transcript))
+        self._run.ledger.finish(
             step_id,
             "complete",
             self.now(),
@@ -236,7 +208,7 @@ class TemporalEngine:
             model=output.spec,
             attempt=output.attempt,
         )
-        self._changed()
+        self._run.changed()
         return output.summary
 
     # -- tools ---------------------------------------------------------------------------------
@@ -255,31 +227,31 @@ class TemporalEngine:
         except asyncio.CancelledError:
             for ordinal, call in enumerate(calls, 1):
                 part = results.get(ordinal) or self._tools.lost(call)
-                self.transcript.append(Message(role="tool", parts=(part,)))
+                self._run.transcript.append(Message(role="tool", parts=(part,)))
             raise
-        first = len(self.transcript)
+        first = len(self._run.transcript)
         for ordinal in range(1, len(calls) + 1):
             step_id = f"m{iteration}.t{ordinal}"
-            if self.ledger.attempts[step_id]:
+            if self._run.ledger.attempts[step_id]:
                 self._made_by(step_id, first + ordinal - 1)
             else:
-                self.ledger.messages[step_id] = first + ordinal - 1
+                self._run.ledger.messages[step_id] = first + ordinal - 1
         return [results[ordinal] for ordinal in range(1, len(calls) + 1)]
 
     # -- small things --------------------------------------------------------------------------
 
     def _made_by(self, step_id: str, index: int) -> None:
         """A step's activity made the transcript message at `index`."""
-        self.ledger.messages[step_id] = index
+        self._run.ledger.messages[step_id] = index
         self._made.add(index)
 
     def _begin(self, step_id: str, kind: str, summary: str) -> None:
-        self.ledger.begin(step_id, kind, self.iteration, summary, self.now())
-        self._changed()
+        self._run.ledger.begin(step_id, kind, self._run.iteration, summary, self.now())
+        self._run.changed()
 
     def _end(self, step_id: str, status: StepStatus, summary: str) -> None:
-        self.ledger.finish(step_id, status, self.now(), summary=summary)
-        self._changed()
+        self._run.ledger.finish(step_id, status, self.now(), summary=summary)
+        self._run.changed()
 
 
 def _failovers(error: ActivityError) -> tuple[Failover, ...]:

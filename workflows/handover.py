@@ -1,6 +1,6 @@
 """Hand a run over to its next execution, and take it up there."""
 
-from collections import deque
+from temporalio import workflow
 
 from executus.carry import MAX_CARRIED_STEPS, MAX_CARRY_BYTES, STEPS_BYTES, Carry
 from executus.message import Fold, Message
@@ -8,9 +8,10 @@ from executus.plan import RunPlan
 from executus.request import RunRequest
 from executus.step import StepRecord
 from executus.transcript import Transcript, TranscriptPage, view
-from executus.workflows.clock import Clock
+from executus.workflows.allowance import Allowance
 from executus.workflows.ledger import Ledger
 from executus.workflows.loop import AgentLoop
+from executus.workflows.run import Run
 
 
 def shown(transcript: Transcript) -> list[Message]:
@@ -33,29 +34,22 @@ def carried_page(transcript: Transcript, start: int, limit_bytes: int) -> Transc
     return Transcript(shown(transcript)).page(start, limit_bytes)
 
 
-def pack(
-    *,
-    request: RunRequest,
-    plan: RunPlan,
-    clock: Clock,
-    reserved: bool,
-    loop: AgentLoop,
-    ledger: Ledger,
-    steer: deque[str],
-    execution: str,
-) -> Carry:
+def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
     """The state of a run between two iterations."""
-    messages = shown(loop.transcript)
+    messages = shown(run.transcript)
+    ledger, allowance = run.ledger, loop.allowance
     bare: dict[str, object] = {"prompt": "", "inputs": {}, "images": (), "files": ()}
-    invocation = request.invocation.model_copy(update=bare)
     carry = Carry(
-        request=RunRequest(agent=plan.agent_name, invocation=invocation),
+        request=RunRequest(
+            agent=plan.agent_name, invocation=run.invocation.model_copy(update=bare)
+        ),
         plan=plan,
-        started_at=clock.started_at,
-        deadline_at=clock.deadline_at,
-        tokens_limit=loop.allowance.tokens,
-        micro_usd_limit=loop.allowance.micro_usd,
-        reserved=reserved,
+        started_at=run.clock.started_at,
+        deadline_at=run.clock.deadline_at or run.clock.started_at,
+        tokens_limit=allowance.tokens,
+        micro_usd_limit=allowance.micro_usd,
+        iterations_limit=allowance.iterations,
+        reserved=run.reserved,
         iteration=loop.iteration,
         usage=ledger.usage,
         cost_micro_usd=ledger.cost_micro_usd,
@@ -63,7 +57,7 @@ def pack(
         events_total=ledger.events_total,
         steps=_newest_steps(ledger),
         steps_total=ledger.total,
-        steer=tuple(steer),
+        steer=tuple(run.steer),
         guard_errors=loop.guards.errors,
         guard_streaks=loop.guards.streaks,
         guard_known=tuple(loop.guards.known),
@@ -72,7 +66,7 @@ def pack(
         blanks=loop.blanks,
         repairs=loop.repairs,
         message_count=len(messages),
-        from_execution=execution,
+        from_execution=workflow.info().run_id,
     )
     size = len(carry.model_dump_json()) + sum(len(m.model_dump_json()) + 1 for m in messages)
     if size > MAX_CARRY_BYTES:
@@ -88,8 +82,26 @@ def _newest_steps(ledger: Ledger) -> tuple[StepRecord, ...]:
     return steps[first:]
 
 
-def unpack_ledger(carry: Carry) -> Ledger:
-    """The ledger of the next execution."""
+def unpack_run(carry: Carry, run: Run) -> None:
+    """Set the next execution's run where the last one stopped; what signals brought stays."""
+    plan = run.plan = carry.plan
+    run.wired = plan.wired
+    run.reserved = carry.reserved
+    run.iteration = carry.iteration
+    run.clock.deadline_at = carry.deadline_at
+    allowance = run.allowance = Allowance.of(plan)
+    allowance.tokens, allowance.micro_usd = carry.tokens_limit, carry.micro_usd_limit
+    allowance.iterations = carry.iterations_limit or allowance.iterations
+    run.steer.extendleft(reversed(carry.steer))
+    ledger = _unpack_ledger(carry)
+    for event in run.ledger.events:
+        ledger.adopt(event)
+    run.ledger = ledger
+    for message in carry.messages or ():
+        run.transcript.append(message)
+
+
+def _unpack_ledger(carry: Carry) -> Ledger:
     return Ledger(
         earlier=carry.steps,
         steps_before=carry.steps_total,

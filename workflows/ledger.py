@@ -104,16 +104,21 @@ class Ledger:
 
     def event(self, name: str, summary: str, now: datetime, **content: str | float | None) -> None:
         """Something happened that is no step."""
+        text = clean_line(summary, MAX_SUMMARY)
+        self.adopt(
+            AuditRow(
+                key="",
+                kind="event",
+                name=name,
+                status="",
+                at=now,
+                summary=text,
+                content=dict(content),
+            )
+        )
+
+    def adopt(self, event: AuditRow) -> None:
+        """Take an event in, under the next key."""
         self.events_total += 1
         if len(self.events) < MAX_EVENTS:
-            self.events.append(
-                AuditRow(
-                    key=f"e{self.events_total}",
-                    kind="event",
-                    name=name,
-                    status="",
-                    at=now,
-                    summary=clean_line(summary, MAX_SUMMARY),
-                    content=dict(content),
-                )
-            )
+            self.events.append(event.model_copy(update={"key": f"e{self.events_total}"}))

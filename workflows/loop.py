@@ -68,7 +68,7 @@ class Engine(Protocol):
         ...
 
     async def model_step(
-        self, step_id: str, max_output_tokens: int, *, closing: bool
+        self, step_id: str, iteration: int, max_output_tokens: int, *, closing: bool
     ) -> ModelStepOutput:
         """One model turn over the transcript.
 
@@ -137,7 +137,7 @@ class AgentLoop:
 
     async def _iterate(self) -> Ending | None:
         self.engine.checkpoint()
-        if self.iteration >= self.plan.bounds.max_iterations:
+        if self.iteration >= self.allowance.iterations:
             return await self._at_iteration_limit()
         self._deliver_steer()
         await self._compact_if_needed()
@@ -160,8 +160,8 @@ class AgentLoop:
         if not calls:
             return self._answered(reply)
         self._say(reply.message)
-        if self.iteration >= self.plan.bounds.max_iterations:
-            self._answer_unrun(calls, NOT_RUN.format(limit=self.plan.bounds.max_iterations))
+        if self.iteration >= self.allowance.iterations:
+            self._answer_unrun(calls, NOT_RUN.format(limit=self.allowance.iterations))
             return await self._at_iteration_limit()
         return await self._tool_turn(calls)
 
@@ -176,7 +176,7 @@ class AgentLoop:
         while True:
             sent = len(self.transcript)
             try:
-                reply = await self.engine.model_step(step_id, room, closing=closing)
+                reply = await self.engine.model_step(step_id, self.iteration, room, closing=closing)
             except RunError as error:
                 if closing or not await self._cured(error, tries):
                     raise
@@ -240,13 +240,13 @@ class AgentLoop:
         self.blanks = 0
         if reply.invalid is not None:
             return self._invalid(reply.invalid)
-        if self.steer and self.iteration < self.plan.bounds.max_iterations:
+        if self.steer and self.iteration < self.allowance.iterations:
             return None  # somebody spoke while the model answered: let it hear them
         return Ending(Status.OK, Reason.ANSWER, output, reply.structured)
 
     def _invalid(self, why: str) -> Ending | None:
         self.repairs += 1
-        if self.repairs > MAX_REPAIRS or self.iteration >= self.plan.bounds.max_iterations:
+        if self.repairs > MAX_REPAIRS or self.iteration >= self.allowance.iterations:
             message = f"the answer does not match the output schema: {why}"
             return self._stopped(Status.ERROR, Reason.INVALID_OUTPUT, message)
         self.nudge(INVALID.format(why=why))
@@ -263,7 +263,7 @@ class AgentLoop:
 
     def _blank(self, nudge: str, why: str) -> Ending | None:
         self.blanks += 1
-        if self.blanks > 1 or self.iteration >= self.plan.bounds.max_iterations:
+        if self.blanks > 1 or self.iteration >= self.allowance.iterations:
             return self._stopped(Status.ERROR, Reason.MODEL_INCOMPLETE, why)
         self.nudge(nudge)
         return None
@@ -304,7 +304,7 @@ class AgentLoop:
             self._say(Message(role="tool", parts=(part,)))
 
     async def _at_iteration_limit(self) -> Ending:
-        limit = self.plan.bounds.max_iterations
+        limit = self.allowance.iterations
         message = f"stopped after {limit} iterations without an answer"
         cause = RunError(Status.ERROR, Reason.MAX_ITERATIONS, message)
         return await self._close_out(cause, CLOSING.format(limit=limit))

@@ -1,7 +1,7 @@
 """Tool calls of one step: in parallel up to a limit, each an activity, failures as results."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from temporalio import workflow
 from temporalio.exceptions import (
@@ -13,19 +13,18 @@ from temporalio.exceptions import (
 )
 
 from executus import contracts
-from executus.contracts import RunKey, RunState, ToolInput, ToolOutput
+from executus.contracts import RunState, ToolInput, ToolOutput
 from executus.digest import digest
-from executus.invocation import Invocation
 from executus.jsontext import ArgumentsError, parse_object
 from executus.message import ToolCallPart, ToolOutcome, ToolResultPart
 from executus.plan import RunPlan, ToolDef
 from executus.redact import Redactor
 from executus.step import StepStatus
 from executus.summary import summarize_call
-from executus.workflows.clock import SLACK, Clock
-from executus.workflows.ledger import Ledger
+from executus.workflows.clock import SLACK
 from executus.workflows.loop import RUN_STATUS
 from executus.workflows.perform import Options, perform, perform_local
+from executus.workflows.run import Run
 
 TOOL_SLACK = 10.0
 """Seconds from a tool's own time-out, kept by the worker, to Temporal's for a dead worker."""
@@ -40,24 +39,10 @@ MAX_KEY = 255
 class ToolCalls:
     """Dispatches the calls of a run's model turns; lives in the workflow."""
 
-    def __init__(
-        self,
-        *,
-        key: RunKey,
-        plan: RunPlan,
-        caller: Invocation,
-        ledger: Ledger,
-        clock: Clock,
-        redactor: Redactor,
-        changed: Callable[[], None],
-    ) -> None:
-        self.key = key
+    def __init__(self, run: Run, plan: RunPlan, redactor: Redactor) -> None:
+        self._run = run
         self.plan = plan
-        self.caller = caller
-        self.ledger = ledger
-        self.clock = clock
         self._redactor = redactor
-        self._changed = changed
         self._tools = {tool.name: tool for tool in plan.tools}
         cap = max((tool.result_bytes for tool in plan.tools), default=1)
         width = min(plan.bounds.parallel_tools, max(1, MAX_BATCH_BYTES // cap))
@@ -98,15 +83,15 @@ class ToolCalls:
         summary = summarize_call(call.name, call.arguments, hidden, self._redactor)
         async with self._parallel:
             kind = contracts.tool_activity(call.name)
-            self.ledger.begin(step_id, kind, iteration, summary, workflow.now())
-            self._changed()
+            self._run.ledger.begin(step_id, kind, iteration, summary, workflow.now())
+            self._run.changed()
             if tool is None:
                 results[ordinal] = self._built_in(step_id, iteration, call, summary)
             elif (problem := _argument_problem(call)) is not None:
                 results[ordinal] = _result(call, problem, "error")
                 self._end(step_id, "error", problem)
             else:
-                results[ordinal] = await self._run(step_id, iteration, call, tool, summary)
+                results[ordinal] = await self._dispatch(step_id, iteration, call, tool, summary)
 
     def _built_in(
         self, step_id: str, iteration: int, call: ToolCallPart, summary: str
@@ -120,12 +105,12 @@ class ToolCalls:
         self._end(step_id, "error", text)
         return _result(call, text, "error")
 
-    async def _run(
+    async def _dispatch(
         self, step_id: str, iteration: int, call: ToolCallPart, tool: ToolDef, summary: str
     ) -> ToolResultPart:
         attempts = 1 if tool.effect == "once" or tool.local else tool.attempts
         step = ToolInput(
-            key=self.key,
+            key=self._run.key,
             step_id=step_id,
             call_id=call.id,
             arguments=call.arguments,
@@ -134,9 +119,9 @@ class ToolCalls:
             attempts=attempts,
             result_bytes=tool.result_bytes,
             agent_id=self.plan.agent_id,
-            caller_id=self.caller.caller_id,
-            tenant_id=self.caller.tenant_id,
-            channel_id=self.caller.channel_id,
+            caller_id=self._run.invocation.caller_id,
+            tenant_id=self._run.invocation.tenant_id,
+            channel_id=self._run.invocation.channel_id,
             state=self._state(iteration),
         )
         do = perform_local if tool.local else perform
@@ -147,12 +132,14 @@ class ToolCalls:
             return self._failed(step_id, call, tool, error)
         text = f"{summary} → {output.summary}"
         status = STEP_STATUS[output.result.outcome]
-        self.ledger.finish(step_id, status, workflow.now(), summary=text, attempt=output.attempt)
-        self._changed()
+        self._run.ledger.finish(
+            step_id, status, workflow.now(), summary=text, attempt=output.attempt
+        )
+        self._run.changed()
         return output.result
 
     def _options(self, tool: ToolDef, attempts: int) -> Options:
-        whole = self.clock.seconds_left() + SLACK
+        whole = self._run.clock.seconds_left() + SLACK
         return Options(
             whole=whole,
             attempt=tool.timeout + TOOL_SLACK,
@@ -192,23 +179,23 @@ class ToolCalls:
 
         That is why it holds the first execution's run id, not the current one.
         """
-        key = f"{self.key.run_id}/{self.key.workflow_run_id}/{step_id}"
+        key = f"{self._run.key.run_id}/{self._run.key.workflow_run_id}/{step_id}"
         return key if len(key) <= MAX_KEY else digest(key.encode())
 
     def _state(self, iteration: int) -> RunState:
         return RunState(
             iteration=iteration,
-            max_iterations=self.plan.bounds.max_iterations,
-            tool_calls=self.ledger.tool_calls,
-            seconds_elapsed=self.clock.seconds_elapsed(),
-            seconds_left=self.clock.seconds_left(),
-            usage=self.ledger.usage,
-            cost_micro_usd=self.ledger.cost_micro_usd,
+            max_iterations=self._run.max_iterations,
+            tool_calls=self._run.ledger.tool_calls,
+            seconds_elapsed=self._run.clock.seconds_elapsed(),
+            seconds_left=self._run.clock.seconds_left(),
+            usage=self._run.ledger.usage,
+            cost_micro_usd=self._run.ledger.cost_micro_usd,
         )
 
     def _end(self, step_id: str, status: StepStatus, summary: str) -> None:
-        self.ledger.finish(step_id, status, workflow.now(), summary=summary)
-        self._changed()
+        self._run.ledger.finish(step_id, status, workflow.now(), summary=summary)
+        self._run.changed()
 
 
 STEP_STATUS: dict[ToolOutcome, StepStatus] = {

@@ -90,7 +90,7 @@ class FakeEngine:
         if self.stopping:
             raise asyncio.CancelledError
 
-    async def model_step(self, step_id, max_output_tokens, *, closing):
+    async def model_step(self, step_id, iteration, max_output_tokens, *, closing):
         assert_well_formed(self.transcript.messages)
         self.clock += timedelta(seconds=1)
         shown = [self.transcript.messages[i] for i in view(self.transcript.messages)]

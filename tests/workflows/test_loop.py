@@ -257,10 +257,10 @@ async def test_wrap_up_keeps_room_for_one_last_answer_within_the_limit():
     engine = FakeEngine([spend] * 30, tool=lambda c, n: ok(c, f"{n}" * 100))
     real = engine.model_step
 
-    async def step(step_id, room, *, closing):
+    async def step(step_id, iteration, room, *, closing):
         if closing:
             engine.script.insert(0, say("what I have"))
-        return await real(step_id, room, closing=closing)
+        return await real(step_id, iteration, room, closing=closing)
 
     engine.model_step = step
     bounds = plan(tokens=9_000, max_output_tokens=500, at_limit="wrap_up", max_iterations=50)

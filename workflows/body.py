@@ -1,0 +1,142 @@
+"""The body of a run: prepare or take up, loop, hand over. A stop cancels it as one task."""
+
+import asyncio
+
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+from executus import contracts
+from executus.carry import Carry
+from executus.contracts import AuditFlushInput, RestoreInput
+from executus.data import Data
+from executus.digest import digest
+from executus.errors import RequestError, RunError
+from executus.plan import RunPlan
+from executus.request import RunRequest
+from executus.status import Reason, Status
+from executus.transcript import TranscriptPage
+from executus.workflows.allowance import Allowance
+from executus.workflows.controls import Controls
+from executus.workflows.ending import Ending
+from executus.workflows.engine import TemporalEngine
+from executus.workflows.handover import pack, unpack_loop, unpack_run
+from executus.workflows.loop import AgentLoop
+from executus.workflows.opening import opening_message
+from executus.workflows.perform import Options, perform
+from executus.workflows.prepare import open_audit, reserve, resolve
+from executus.workflows.run import Run
+
+RESTORE_SECONDS = 300.0
+"""For reading what an earlier execution could not carry: it is replayed to answer."""
+FLUSH_SECONDS = 60.0
+"""For the audit to take what this execution knows, before the next one begins."""
+
+
+class Nothing(Data):
+    """Result of an activity that has none."""
+
+
+class Body:
+    """The work of one execution of a run."""
+
+    def __init__(self, run: Run, controls: Controls) -> None:
+        self._run = run
+        self._controls = controls
+        self.carry: Carry | None = None
+        """What the next execution needs, once this one is full."""
+
+    async def work(self, request: RunRequest, earlier: Carry | None) -> Ending | None:
+        """The ending; None when the history is full and the run goes on in another execution."""
+        run = self._run
+        try:
+            plan = await (self._resume(earlier) if earlier else self._prepare(request))
+        except RunError as error:
+            return Ending(error.status, error.reason, error=str(error))
+        except RequestError as error:
+            return Ending(Status.ERROR, error.reason, error=str(error))
+        run.phase = "running"
+        run.changed()
+        engine = TemporalEngine(
+            run, plan, digest(plan.model_dump_json().encode()), self._controls.pause
+        )
+        loop = AgentLoop(
+            plan,
+            run.transcript,
+            run.ledger,
+            steer=run.steer,
+            engine=engine,
+            allowance=run.allowance,
+        )
+        if earlier is not None:
+            unpack_loop(earlier, loop)
+        ending = await loop.run()
+        if ending is None:
+            await self._hand_over(plan, loop)
+        return ending
+
+    async def _prepare(self, request: RunRequest) -> RunPlan:
+        """Resolve, reserve, open: the first execution only."""
+        run = self._run
+        opening = opening_message(request.invocation)
+        resolved = await resolve(request)
+        run.wired = resolved.wired
+        if resolved.refusal is not None:
+            raise RunError(Status.ERROR, resolved.refusal.reason, resolved.refusal.message)
+        if resolved.plan is None:  # pragma: no cover - resolve answers one or the other
+            raise RunError(Status.ERROR, Reason.INTERNAL, "resolve answered nothing")
+        plan = run.plan = resolved.plan
+        run.allowance = Allowance.of(plan)
+        run.clock.allow(plan.bounds.max_runtime)
+        if "budget" in plan.wired:
+            run.reserved = True  # from here on it may have landed, whatever we hear of it
+            denial = await reserve(run.key, request.invocation, plan, run.clock.started_at)
+            if denial is not None:
+                run.reserved = False
+                run.event("budget_rejected", denial)
+                raise RunError(Status.BUDGET_EXCEEDED, Reason.BUDGET_REJECTED, denial)
+        if "audit" in plan.wired:
+            late = await open_audit(run.opening())
+            if late is not None:
+                run.event("audit_late", late)
+        run.transcript.append(opening)
+        return plan
+
+    async def _resume(self, earlier: Carry) -> RunPlan:
+        """Take up what the last execution handed over."""
+        unpack_run(earlier, self._run)
+        await self._restore(earlier)
+        return earlier.plan
+
+    async def _restore(self, earlier: Carry) -> None:
+        """Read back the messages that were too large to be carried."""
+        transcript = self._run.transcript
+        options = Options(whole=RESTORE_SECONDS, attempt=RESTORE_SECONDS, longest_pause=10.0)
+        while len(transcript) < earlier.message_count:
+            asked = RestoreInput(execution=earlier.from_execution, start=len(transcript))
+            summary = f"messages from {asked.start}"
+            try:
+                page = await perform(contracts.RESTORE, asked, TranscriptPage, options, summary)
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise asyncio.CancelledError from None
+                text = f"the conversation could not be read back: {error.cause or error}"
+                raise RunError(Status.ERROR, Reason.INTERNAL, text) from None
+            for message in page.messages:
+                transcript.append(message)
+
+    async def _hand_over(self, plan: RunPlan, loop: AgentLoop) -> None:
+        """Let the audit take what only this execution knows, and pack the rest."""
+        run = self._run
+        if "audit" in plan.wired:
+            asked = AuditFlushInput(
+                opening=run.opening(), events=tuple(run.ledger.events), row_keys=run.ledger.total
+            )
+            options = Options(whole=FLUSH_SECONDS, attempt=20.0, longest_pause=10.0)
+            try:
+                await perform(contracts.AUDIT_FLUSH, asked, Nothing, options, "before going on")
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise asyncio.CancelledError from None
+                run.event(
+                    "audit_gap", f"rows of an execution may be missing: {error.cause or error}"
+                )
+        self.carry = pack(run, plan, loop)

@@ -1,0 +1,72 @@
+"""Close a run: its result, then everything that must happen however it ended."""
+
+from temporalio import workflow
+
+from executus.audit import AuditClose
+from executus.result import RunResult
+from executus.sanitize import cap_text, clean_text
+from executus.workflows.cleanup import Cleanup
+from executus.workflows.ending import Ending
+from executus.workflows.report import MAX_OUTPUT_BYTES, fit_steps
+from executus.workflows.run import Run
+
+
+async def close_run(run: Run, ending: Ending) -> RunResult:
+    """Settle, close and report. Run it where no cancel enters; it always answers with a result."""
+    run.phase = "closing"
+    run.changed()
+    cleanup = Cleanup(run.bounds.cleanup_seconds)
+    result = _result(run, ending)
+    try:
+        result = await _clean_up(run, result, cleanup)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run must still end
+        workflow.logger.error("executus: bug in cleanup", exc_info=error)
+        cleanup.warnings.append(f"internal error in cleanup: {type(error).__name__}: {error}")
+    result = result.model_copy(update={"warnings": tuple(cleanup.warnings)})
+    run.phase = "closed"
+    run.changed()
+    return fit_steps(result, run.ledger)
+
+
+def _result(run: Run, ending: Ending) -> RunResult:
+    """What became of the run, before cleanup."""
+    return RunResult(
+        run_id=run.key.run_id,
+        status=ending.status,
+        reason=ending.reason,
+        output=cap_text(ending.output, MAX_OUTPUT_BYTES).text,
+        structured=ending.structured,
+        error=clean_text(ending.error) if ending.error else None,
+        iterations=run.iteration,
+        usage=run.ledger.usage,
+        cost_micro_usd=run.ledger.cost_micro_usd,
+        started_at=run.clock.started_at,
+        ended_at=workflow.now(),
+    )
+
+
+async def _clean_up(run: Run, result: RunResult, cleanup: Cleanup) -> RunResult:
+    """Settle the budget, then close the audit."""
+    if run.reserved:
+        seconds = (result.ended_at - result.started_at).total_seconds()
+        await cleanup.commit(result.run_id, seconds)
+    # Wiring unknown: the request never got as far as resolve. The activity knows.
+    if run.wired is not None and "audit" not in run.wired:
+        return result
+    receipt = await cleanup.close(_audit_close(run, result), run.ledger.events, run.ledger.total)
+    return result.model_copy(update={"audit_head": receipt.head if receipt else None})
+
+
+def _audit_close(run: Run, result: RunResult) -> AuditClose:
+    return AuditClose(
+        opening=run.opening(),
+        status=result.status,
+        reason=result.reason,
+        output=result.output,
+        error=result.error,
+        iterations=result.iterations,
+        steps=run.ledger.total,
+        usage=result.usage,
+        cost_micro_usd=result.cost_micro_usd,
+        ended_at=result.ended_at,
+    )

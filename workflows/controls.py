@@ -1,0 +1,98 @@
+"""What people may do to a run while it runs: stop it, speak to it, raise its limits."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
+
+from temporalio import workflow
+
+from executus.contracts import RaiseLimits
+from executus.sanitize import cap_text
+from executus.status import Reason, Status
+from executus.workflows.ending import Ending
+from executus.workflows.run import Run
+
+MAX_STEER = 100
+"""Steer messages that may wait; more are dropped, with an event."""
+MAX_STEER_CHARACTERS = 20_000
+
+
+class Controls:
+    """The one place that a signal, an update or the clock goes through to change a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._raises = 0
+        self._cancel: Callable[[], object] | None = None
+
+    def attach(self, body: asyncio.Task[Ending | None]) -> None:
+        """The task that a stop cancels; at once, when the stop came before it."""
+        self._cancel = body.cancel
+        if self._run.stop_why is not None:
+            body.cancel()
+
+    def stop(self, status: Status, reason: Reason, why: str) -> None:
+        """Stop the loop. The first reason counts; a run that has ended takes no note."""
+        run = self._run
+        if run.ending is not None:
+            return
+        if run.stop_why is None:
+            run.stop_why = Ending(status, reason, error=why)
+            run.event("stop", why, reason=reason.value)
+            run.changed()
+        if self._cancel is not None:
+            self._cancel()
+
+    def cancelled(self) -> None:
+        """A native cancel arrived."""
+        why = workflow.cancellation_reason() or "no reason given"
+        self.stop(Status.CANCELLED, Reason.CANCEL_REQUEST, f"cancelled: {why}")
+
+    def steer(self, text: str) -> None:
+        """Say something to the agent before its next model call."""
+        if len(self._run.steer) >= MAX_STEER:
+            self._run.event("steer_dropped", text)
+        elif text.strip():
+            self._run.steer.append(cap_text(text, MAX_STEER_CHARACTERS).text)
+
+    async def pause(self, why: str, seconds: float | None) -> None:
+        """Wait until somebody raises a limit, or for `seconds`."""
+        run, before = self._run, self._raises
+        run.phase, run.waiting = "paused", why
+        run.event("paused", why)
+        run.changed()
+        timeout = None if seconds is None else timedelta(seconds=seconds)
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._raises > before, timeout=timeout, timeout_summary="ask again"
+            )
+        run.phase, run.waiting = "running", None
+        run.changed()
+
+    def raise_problem(self, asked: RaiseLimits) -> str | None:
+        """Why limits cannot be raised like that, if they cannot."""
+        now = self._run.allowance
+        if self._run.ending is not None or now is None:
+            return "the run is not running"
+        if asked.tokens is None and asked.micro_usd is None:
+            return "nothing to raise: give tokens or micro_usd"
+        for name, new, old in (
+            ("tokens", asked.tokens, now.tokens),
+            ("micro_usd", asked.micro_usd, now.micro_usd),
+        ):
+            if new is not None and (old is None or new <= old):
+                return f"{name}: {new} is not above the present limit ({old or 'none'})"
+        return None
+
+    def raise_limits(self, asked: RaiseLimits) -> None:
+        """Raise the run's own limits, and wake it if it waits for that."""
+        now = self._run.allowance
+        if now is None:  # pragma: no cover - the validator refused it
+            return
+        now.tokens = asked.tokens or now.tokens
+        now.micro_usd = asked.micro_usd or now.micro_usd
+        text = f"limits raised by {asked.by or 'somebody'}: {now.tokens} tokens, {now.micro_usd}"
+        self._run.event("limits_raised", f"{text} micro-USD", by=asked.by)
+        self._raises += 1
+        self._run.changed()

@@ -1,0 +1,58 @@
+"""Take in what a run is started with: a request, or what an earlier execution hands over."""
+
+from typing import Any, TypeVar
+
+from temporalio import workflow
+
+from executus.carry import Carry
+from executus.data import Data
+from executus.errors import RequestError
+from executus.request import MAX_REQUEST_BYTES, RunRequest
+from executus.sanitize import clean_line
+from executus.status import Reason
+
+D = TypeVar("D", bound=Data)
+
+
+def decode_request(request: Any) -> RunRequest:  # noqa: ANN401 - raw at run time, see agent_run.Request
+    """The request, checked.
+
+    Raises:
+        RequestError: it is too large, does not validate, or names another run id.
+    """
+    size = len(request.payload.data)
+    if size > MAX_REQUEST_BYTES:
+        text = f"the request has {size:,} bytes; the limit is {MAX_REQUEST_BYTES:,}"
+        raise RequestError(text, reason=Reason.TOO_LARGE)
+    decoded = _from_payload(request, RunRequest)
+    if decoded is None:
+        raise RequestError("the request is empty: pass one RunRequest")
+    run_id = decoded.invocation.run_id
+    if run_id is not None and run_id != workflow.info().workflow_id:
+        text = f"the workflow id is the run id: start it with id={run_id!r}, or leave run_id out"
+        raise RequestError(text)
+    return decoded
+
+
+def decode_carry(raw: Any) -> Carry | None:  # noqa: ANN401 - raw at run time, see agent_run.Request
+    """What an earlier execution handed over.
+
+    It holds the grant, so only the run itself may pass it: a caller's is an invalid request.
+    """
+    if workflow.info().continued_run_id is None:
+        return None
+    try:
+        return _from_payload(raw, Carry)
+    except RequestError:
+        return None  # the server started the request again, by a retry policy of the caller's
+
+
+def _from_payload(raw: Any, kind: type[D]) -> D | None:  # noqa: ANN401 - a RawValue at run time
+    if not raw.payload.metadata:
+        return None
+    try:
+        decoded = workflow.payload_converter().from_payload(raw.payload, kind)
+    except Exception as error:  # noqa: BLE001 - any decoding error means the same: it is invalid
+        text = clean_line(str(error.__cause__ or error), 1_000)
+        raise RequestError(f"the request does not validate: {text}") from None
+    return decoded if isinstance(decoded, kind) else None

@@ -1,0 +1,32 @@
+"""Tell the audit what it lacks: rows of steps whose own activity could not write them."""
+
+from executus.audit import AuditRow
+from executus.contracts import PAGE_BYTES, StepsPage
+from executus.message import ToolCallPart
+from executus.rows import late_row
+from executus.workflows.run import Run
+
+
+def late_steps(run: Run, start: int) -> StepsPage:
+    """Rows of this execution's steps from `start` on, at most about 900 KB of them."""
+    ledger, rows, room = run.ledger, list[AuditRow](), PAGE_BYTES
+    for step in ledger.steps[start:]:
+        index = ledger.messages.get(step.id)
+        message = run.transcript.messages[index] if index is not None else None
+        row = late_row(step, ledger.attempts[step.id], message, _arguments(run, step.id))
+        room -= len(row.model_dump_json())
+        if rows and room < 0:
+            break
+        rows.append(row)
+    return StepsPage(rows=tuple(rows), start=start, total=len(ledger.steps))
+
+
+def _arguments(run: Run, step_id: str) -> str:
+    """Arguments of a tool call: `m3.t2` is the second call of the reply of `m3`."""
+    turn, _, ordinal = step_id.partition(".t")
+    index = run.ledger.messages.get(turn)
+    if index is None or not ordinal.isdigit():
+        return ""
+    parts = run.transcript.messages[index].parts
+    calls = [part for part in parts if isinstance(part, ToolCallPart)]
+    return calls[int(ordinal) - 1].arguments
