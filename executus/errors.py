@@ -9,6 +9,8 @@ ExecutusError
 ├── ModelError               a model call failed; says in which class
 ├── ToolError                a tool reports a failure to the model
 │   └── ToolRetry            the same, and trying again may help
+├── DeliveryError            a result could not be delivered; says whether trying again may help
+├── BadSignature             a delivery that did not come from who it says
 ├── StoreError               a store could not do its work
 │   ├── SchemaError          the database's schema is not this version's
 │   └── ReservationMismatch  an id was used again with other parameters
@@ -119,6 +121,31 @@ class ToolError(ExecutusError):
 
 class ToolRetry(ToolError):
     """Raise it in a `pure` or `idempotent` tool: Temporal tries again, then the model is told."""
+
+
+class DeliveryError(ExecutusError):
+    """A delivery did not land.
+
+    The message is for people and safe to show. `retry_after` is the receiver's own wish in seconds,
+    uncapped. `permanent`: trying again does not help.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        permanent: bool = False,
+        retry_after: float | None = None,
+        status_code: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.retry_after = retry_after
+        self.status_code = status_code
+
+
+class BadSignature(ExecutusError):
+    """A received delivery is forged, altered, or too old; the message says which."""
 
 
 class StoreError(ExecutusError):

@@ -16,6 +16,8 @@ from executus.budget import (
     BudgetMeter,
     BudgetReceipt,
 )
+from executus.delivery_target import DeliveryTarget
+from executus.letter import DeliveryItem, DeliveryReceipt
 from executus.plan import Port
 
 
@@ -56,6 +58,25 @@ class Budget(Protocol):
 
     async def commit(self, commit: BudgetCommit) -> BudgetReceipt:
         """Settle the run once and release the rest of its hold; again answers the same."""
+        ...
+
+
+class Delivery(Protocol):
+    """Where a run's outcome goes when nobody waits for it."""
+
+    def problem(self, target: DeliveryTarget) -> str | None:
+        """Why nothing can be delivered there, if so: the thing, the known set, the way out.
+
+        Asked before anything is paid for; touches no network.
+        """
+        ...
+
+    async def deliver(self, item: DeliveryItem) -> DeliveryReceipt:
+        """Deliver once; the same item may come again, with the same id.
+
+        Raises:
+            DeliveryError: it did not land; says whether trying again may help.
+        """
         ...
 
 

@@ -1,0 +1,60 @@
+"""What is delivered: its identity, its size, and what people see of its target."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from executus.delivery_target import DeliveryTarget
+from executus.letter import MAX_EVENT_BYTES, DeliveryItem
+
+from .kit import item
+
+
+def test_the_id_is_the_same_for_the_same_outcome_and_another_for_another():
+    assert item().id == item().id
+    others = [item(run_id="run-2"), item(output="else"), item(address="elsewhere")]
+    assert len({item().id, *(other.id for other in others)}) == 4
+
+
+def test_the_body_is_the_same_after_a_round_trip_through_a_store():
+    sent = item(structured={"b": 1.0, "a": [None, "ü"]}, output="ü\n\x1f")
+    again = DeliveryItem.model_validate_json(sent.model_dump_json())
+    assert again.body == sent.body
+    assert again.id == json.loads(sent.body)["id"] == sent.id
+
+
+@pytest.mark.parametrize("output", ["x" * 300_000, "\x01" * 262_144, "ü" * 200_000])
+def test_a_large_output_is_cut_and_the_event_says_so(output):
+    sent = item(output=output, structured={"kept": False}, error="e" * 500_000)
+    assert len(sent.body) <= MAX_EVENT_BYTES + 100
+    data = sent.event.data
+    assert data.truncated
+    assert data.structured is None
+    assert "bytes cut" in data.output
+    assert len(data.output) > 30_000
+
+
+def test_a_large_structured_value_is_left_out_whole():
+    data = item(output="the text", structured=["x" * 1_000] * 400).event.data
+    assert (data.output, data.structured, data.truncated) == ("the text", None, True)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://hooks.example.com/T00/B00/secret?key=1", "webhook https://hooks.example.com/..."),
+        ("https://user:pass@example.com:8443/x", "webhook https://example.com:8443/..."),
+        ("https://[::1", "webhook an address that cannot be read"),
+        ("orders", "webhook orders"),
+        ("", "webhook"),
+    ],
+)
+def test_people_see_no_path_query_or_password_of_a_target(address, shown):
+    assert DeliveryTarget(kind="webhook", address=address).shown == shown
+
+
+@pytest.mark.parametrize("fields", [{"kind": "Web Hook"}, {"kind": ""}, {"address": "a\nb"}])
+def test_a_target_that_cannot_be_is_refused(fields):
+    with pytest.raises(ValidationError):
+        DeliveryTarget(**{"kind": "webhook", **fields})
