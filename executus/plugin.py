@@ -9,6 +9,7 @@ import dataclasses
 import os
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 from temporalio.client import ClientConfig
@@ -21,6 +22,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from executus.activities.every import every_activity
 from executus.activities.host import Host
 from executus.agent import RunnableAgent
+from executus.agents import Catalogue, load_catalogue
 from executus.backstop import Backstop
 from executus.errors import ConfigError, ExecutusError
 from executus.limits import Defaults
@@ -65,6 +67,7 @@ class ExecutusPlugin(SimplePlugin):
         self,
         *,
         agents: Sequence[RunnableAgent] = (),
+        agent_folders: Sequence[str | Path] = (),
         tools: Sequence[Tool] = (),
         models: Models | None = None,
         ports: Ports | None = None,
@@ -77,6 +80,8 @@ class ExecutusPlugin(SimplePlugin):
 
         Args:
             agents: Agents that may be started by name.
+            agent_folders: Folders of agent files, read now; likewise. A broken file is a problem
+                in `catalogue`, and refuses a worker.
             tools: Tools that this worker runs.
             models: Providers and tiers; None = from the environment.
             ports: Audit and budget; None = neither.
@@ -91,10 +96,16 @@ class ExecutusPlugin(SimplePlugin):
         names = [agent.name for agent in agents]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigError(f"agents registered twice: {', '.join(twice)}")
+        self.catalogue = Catalogue()
+        """Every agent of this host with its source, the broken ones with their problem."""
+        self._code = tuple(agents)
+        self._folders: tuple[str | Path, ...] = ()
+        self._agents: dict[str, RunnableAgent] = {}
+        self.add_agent_folders(agent_folders)
         self.host = Host(
             models=models if models is not None else Models.from_environment(),
             tools=Registry(tools),
-            agents={agent.name: agent for agent in agents},
+            agents=self._agents,
             ports=ports or Ports(),
             defaults=defaults or Defaults(),
             system_header=system_header,
@@ -109,6 +120,23 @@ class ExecutusPlugin(SimplePlugin):
             workflow_failure_exception_types=[ExecutusError],
         )
 
+    def add_agent_folders(self, folders: Sequence[str | Path]) -> None:
+        """Serve the agents of `folders` too. For the time before a worker is made of this."""
+        self._folders = (*self._folders, *folders)
+        self.catalogue = load_catalogue(self._folders, self._code)
+        self._agents.clear()
+        self._agents.update(self.catalogue.agents)
+
+    def check(self) -> None:
+        """Refuse a host that is not whole; making a worker does it too.
+
+        Raises:
+            ConfigError: an agent file is broken; the message has every problem.
+        """
+        if problems := self.catalogue.problems:
+            lines = "\n  ".join(problems)
+            raise ConfigError(f"this host is not whole, so no worker starts:\n  {lines}")
+
     def configure_client(self, config: ClientConfig) -> ClientConfig:
         """See base class; twice is once."""
         if any(isinstance(i, Backstop) for i in config.get("interceptors") or ()):
@@ -116,7 +144,12 @@ class ExecutusPlugin(SimplePlugin):
         return super().configure_client(config)
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
-        """See base class; fills what the host left at the SDK's default. Twice is once."""
+        """See base class; fills what the host left at the SDK's default. Twice is once.
+
+        Raises:
+            ConfigError: see `check`.
+        """
+        self.check()
         # A TypedDict of bare Callables: seen as a plain mapping, or every access is "unknown".
         options = cast("dict[str, Any]", config)
         if AgentRun in (options.get("workflows") or ()):

@@ -4,10 +4,12 @@ Where Temporal is, and how to authenticate, is not here: Temporal's own variable
 say that (`executus.connect`). Model keys are not here either: the providers' own variables do.
 """
 
+import os
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from executus.errors import ConfigError
 
@@ -35,6 +37,8 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     """Database of audit and budget, `postgresql://...` or `sqlite:///...`; None = an SQLite file in
     `data_dir`. May hold a password, so it is never printed."""
+    agents: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders of agent files, separated as in PATH (`:`, on Windows `;`)."""
     demo_folder: Path | None = None
     """What the demo's tools may read; None = a small sample that comes with the package."""
     ui_port: int = Field(default=8233, ge=0, le=65_535)
@@ -52,6 +56,13 @@ class Settings(BaseSettings):
     graceful_shutdown_seconds: float = Field(default=GRACE_SECONDS, ge=0, le=86_400)
     """Seconds that running activities get to finish after SIGTERM; then they are cancelled and
     Temporal gives them to another worker."""
+
+    @field_validator("agents", mode="before")
+    @classmethod
+    def _folders(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part for part in value.split(os.pathsep) if part)
+        return value
 
     @property
     def database(self) -> str:

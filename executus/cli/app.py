@@ -22,6 +22,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "run": Entry("executus.cli.run", "Run an agent and show what it does."),
+    "agents": Entry("executus.cli.agents", "List agents and what is wrong with them."),
     "worker": Entry("executus.cli.worker", "Serve a task queue until SIGTERM."),
     "server": Entry("executus.cli.serve", "Keep this folder's Temporal server and its UI open."),
     "audit": Entry("executus.cli.audit", "Show and verify what runs did."),

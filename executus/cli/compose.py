@@ -2,8 +2,11 @@
 
 import importlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import click
 
 from executus.demo.agent import folder_agent
 from executus.demo.offline import OfflineProvider
@@ -25,6 +28,24 @@ OFFLINE_NOTE = (
     "offline: a script plays the model, the tools are real; set ANTHROPIC_API_KEY or "
     "OPENAI_API_KEY for a real one"
 )
+
+
+agents_option = click.option(
+    "--agents",
+    "folders",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of agent files, instead of EXECUTUS_AGENTS; may be repeated.",
+)
+app_option = click.option(
+    "--app", metavar="MODULE:ATTR", help="Your own ExecutusPlugin, or what makes one."
+)
+
+
+def with_agents(settings: Settings, folders: Sequence[Path]) -> Settings:
+    """The settings with the folders of `--agents`, when there are any."""
+    return settings.model_copy(update={"agents": tuple(folders)}) if folders else settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +80,7 @@ def compose(settings: Settings, *, folder: Path | None = None) -> Composition:
     database = Database(settings.database, auto_migrate=settings.database_url is None)
     plugin = ExecutusPlugin(
         agents=[folder_agent()],
+        agent_folders=settings.agents,
         tools=folder_tools(folder or settings.demo_folder),
         models=Models.from_environment(
             environ, providers=[OfflineProvider()], prices={OFFLINE: FREE}
@@ -71,8 +93,10 @@ def compose(settings: Settings, *, folder: Path | None = None) -> Composition:
     return Composition(plugin=plugin, database=database, notes=notes)
 
 
-def load_app(reference: str) -> Composition:
+def load_app(reference: str, settings: Settings) -> Composition:
     """A host's own plugin, from `module:attribute`: a plugin, or a function that makes one.
+
+    It also serves the agents of the settings' folders.
 
     Raises:
         ConfigError: It cannot be imported, or is something else; names what it is.
@@ -91,4 +115,5 @@ def load_app(reference: str) -> Composition:
         kind = type(plugin).__name__
         msg = f"--app `{reference}` is a {kind}; it must be an ExecutusPlugin or make one"
         raise ConfigError(msg)
+    plugin.add_agent_folders(settings.agents)
     return Composition(plugin=plugin)

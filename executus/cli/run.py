@@ -1,14 +1,17 @@
 """`executus run`: one agent run, watched."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from executus.agent import RunnableAgent
+from executus.agents import is_agent_file, load_agent, load_catalogue
+from executus.agents.declared import IN_CODE, explain
 from executus.cli import log
-from executus.cli.agent_file import explain, is_agent_file, load_agent
+from executus.cli.compose import agents_option, with_agents
 from executus.cli.session import Order, execute
 from executus.demo.agent import folder_agent
 from executus.errors import ConfigError
@@ -19,7 +22,8 @@ LOG_FILE = "run.log"
 
 @click.command()
 @click.argument("prompt", required=False)
-@click.option("--agent", metavar="FILE|NAME", help="TOML or JSON file, or a registered name.")
+@click.option("--agent", metavar="FILE|NAME", help="Agent file, or the name of a known agent.")
+@agents_option
 @click.option("--model", metavar="SPEC", help="Tier or provider/model instead of the agent's.")
 @click.option("--json", "as_json", is_flag=True, help="Print one RunResult as JSON on stdout.")
 @click.option("--id", "run_id", metavar="ID", help="Run id; without PROMPT, follow that run.")
@@ -34,6 +38,7 @@ def run(
     *,
     prompt: str | None,
     agent: str | None,
+    folders: tuple[Path, ...],
     model: str | None,
     as_json: bool,
     run_id: str | None,
@@ -51,10 +56,10 @@ def run(
     """
     if prompt is None and run_id is None:
         raise click.UsageError("give a PROMPT, or --id to follow a run")
-    settings = load_settings()
+    settings = with_agents(load_settings(), folders)
     order = Order(
         prompt=prompt,
-        agent=choose_agent(agent, model_tier=model, max_runtime=max_runtime),
+        agent=choose_agent(agent, settings.agents, model_tier=model, max_runtime=max_runtime),
         run_id=run_id,
         caller=caller,
         folder=folder,
@@ -64,23 +69,39 @@ def run(
     return asyncio.run(execute(order, settings))
 
 
-def choose_agent(agent: str | None, **overrides: object) -> RunnableAgent | str:
+def choose_agent(
+    agent: str | None, folders: Sequence[Path] = (), **overrides: object
+) -> RunnableAgent | str:
     """The agent of `--agent`, with the options that change it.
+
+    A name is looked for in `folders` first and then sent by value, so any worker that has its
+    tools can run it; another name is one that the workers know.
 
     Raises:
         ConfigError: The file or an option is wrong, or a registered agent should be changed.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    if agent is not None and not is_agent_file(agent):
-        if given:
-            msg = (
-                f"--agent {agent} is registered on the worker, which owns its settings; "
-                "--model and --max-runtime need an agent file"
-            )
-            raise ConfigError(msg)
-        return agent
-    chosen = load_agent(Path(agent)) if agent is not None else folder_agent()
-    return _changed(chosen, given)
+    chosen: RunnableAgent | None = folder_agent()
+    if agent is not None and is_agent_file(agent):
+        chosen = load_agent(Path(agent), folders, [folder_agent()])
+    elif agent is not None:
+        chosen = _from_folders(agent, folders)
+    if chosen is not None:
+        return _changed(chosen, given)
+    if given:
+        msg = (
+            f"--agent {agent} is registered on the worker, which owns its settings; "
+            "--model and --max-runtime need an agent file"
+        )
+        raise ConfigError(msg)
+    return str(agent)
+
+
+def _from_folders(name: str, folders: Sequence[Path]) -> RunnableAgent | None:
+    entry = load_catalogue(folders, [folder_agent()]).find(name) if folders else None
+    if entry is not None and entry.problem is not None:
+        raise ConfigError(entry.problem)
+    return None if entry is None or entry.source == IN_CODE else entry.agent
 
 
 def _changed(agent: RunnableAgent, given: dict[str, Any]) -> RunnableAgent:

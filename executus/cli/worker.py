@@ -5,12 +5,20 @@ import logging
 import os
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
 
 import click
 from temporalio.worker import Worker
 
 from executus.cli import log
-from executus.cli.compose import Composition, compose, load_app
+from executus.cli.compose import (
+    Composition,
+    agents_option,
+    app_option,
+    compose,
+    load_app,
+    with_agents,
+)
 from executus.cli.place import Place, open_place
 from executus.cli.signals import stop_event
 from executus.connect import connect, load_profile
@@ -22,21 +30,25 @@ logger = logging.getLogger("executus.worker")
 
 @click.command()
 @click.option("--task-queue", metavar="NAME", help="Instead of EXECUTUS_TASK_QUEUE.")
-@click.option("--app", metavar="MODULE:ATTR", help="Your own ExecutusPlugin, or what makes one.")
+@app_option
+@agents_option
 @click.option("--dev", is_flag=True, help="Without a Temporal address, start the folder's server.")
-def worker(*, task_queue: str | None, app: str | None, dev: bool) -> None:
+def worker(
+    *, task_queue: str | None, app: str | None, folders: tuple[Path, ...], dev: bool
+) -> None:
     """Run agents from a task queue until SIGTERM or Ctrl-C.
 
     Then it takes no more work, and running steps get EXECUTUS_GRACEFUL_SHUTDOWN_SECONDS to
     finish; Temporal gives what was cut off to another worker. Logs are one JSON object a line.
-    Without --app it serves the demo agent and its tools.
+    Without --app it serves the demo agent and its tools. A broken agent file refuses the start.
     """
-    settings = load_settings()
+    settings = with_agents(load_settings(), folders)
     if task_queue:
         settings = settings.model_copy(update={"task_queue": task_queue})
     if not dev and not load_profile().address:
         raise ConfigError("no Temporal address: set TEMPORAL_ADDRESS, or use `worker --dev`")
-    composition = load_app(app) if app is not None else compose(settings)
+    composition = load_app(app, settings) if app is not None else compose(settings)
+    composition.plugin.check()
     log.to_stderr()
     for note in composition.notes:
         logger.warning(note)

@@ -1,0 +1,155 @@
+"""`executus agents`: the agents of a host, where each is from, and what is wrong with it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from executus.activities.host import Host
+from executus.activities.output import schema_problem
+from executus.agent import RunnableAgent
+from executus.agents import Entry
+from executus.cli import exit as codes
+from executus.cli.compose import agents_option, app_option, compose, load_app, with_agents
+from executus.errors import ConfigError, UnknownModel
+from executus.front_matter import dump_yaml
+from executus.plugin import ExecutusPlugin
+from executus.settings import load_settings
+from executus.tools.caller import safe_for
+
+PROMPT = "system_prompt"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whose agents: the options of the group, for the commands below it."""
+
+    app: str | None
+    folders: tuple[Path, ...]
+
+    def plugin(self) -> ExecutusPlugin:
+        """The host; it may not be whole."""
+        settings = with_agents(load_settings(), self.folders)
+        found = load_app(self.app, settings) if self.app is not None else compose(settings)
+        return found.plugin  # nothing of it was opened, so there is nothing to close
+
+
+@click.group(invoke_without_command=True)
+@app_option
+@agents_option
+@click.option("--json", "as_json", is_flag=True, help="One agent a line, as JSON.")
+@click.pass_context
+def agents(
+    context: click.Context, *, app: str | None, folders: tuple[Path, ...], as_json: bool
+) -> int:
+    """List the agents of this host: those of --app or the demo, and those of the folders.
+
+    Exits with 1 when one of them has a problem: its file is broken, or it names a tool or a model
+    that this host does not have.
+    """
+    context.obj = Asked(app, folders)
+    if context.invoked_subcommand is not None:
+        return codes.OK
+    plugin = context.obj.plugin()
+    sound = True
+    for entry in plugin.catalogue.entries:
+        problems = problems_of(entry, plugin.host)
+        sound = sound and not problems
+        click.echo(_as_json(entry, problems) if as_json else _as_text(entry, problems, plugin.host))
+    return codes.OK if sound else codes.FAILED
+
+
+@agents.command()
+@click.argument("name")
+@app_option
+@agents_option
+@click.option("--json", "as_json", is_flag=True, help="As JSON instead of Markdown.")
+@click.pass_obj
+def show(
+    asked: Asked, *, name: str, app: str | None, folders: tuple[Path, ...], as_json: bool
+) -> int:
+    """Print the agent NAME as it runs, with what it inherits: a valid agent file."""
+    plugin = Asked(app or asked.app, folders or asked.folders).plugin()
+    entry = plugin.catalogue.find(name)
+    if entry is None:
+        known = ", ".join(sorted(plugin.catalogue.agents)) or "none"
+        raise ConfigError(f"unknown agent `{name}`; known agents: {known}")
+    if entry.agent is None:
+        raise ConfigError(entry.problem or f"{entry.source}: no agent")
+    above = "".join(f", extends {parent}" for parent in entry.extends)
+    click.echo(f"{entry.source}{above}", err=True)
+    for problem in problems_of(entry, plugin.host):
+        click.echo(f"PROBLEM {problem}", err=True)
+    shown = entry.agent.model_dump(mode="json", exclude_defaults=True)
+    click.echo(json.dumps(shown, ensure_ascii=False) if as_json else markdown(shown))
+    return codes.OK
+
+
+def markdown(fields: dict[str, object]) -> str:
+    """The fields as front matter, the prompt as the body."""
+    head = {key: value for key, value in fields.items() if key != PROMPT}
+    return f"---\n{dump_yaml(head)}---\n\n{fields.get(PROMPT, '')}".rstrip()
+
+
+def problems_of(entry: Entry, host: Host) -> tuple[str, ...]:
+    """Everything that would keep the agent from running on this host."""
+    agent = entry.agent
+    if agent is None:
+        return (entry.problem or "no agent",)
+    found = [*_tool_problems(agent, host)]
+    try:
+        host.models.resolve(agent.model_tier or host.defaults.model_tier)
+    except (UnknownModel, ConfigError) as error:
+        found.append(str(error))
+    if agent.output_schema is not None and (why := schema_problem(agent.output_schema)):
+        found.append(f"output_schema: {why}")
+    return tuple(found)
+
+
+def _tool_problems(agent: RunnableAgent, host: Host) -> list[str]:
+    tools = {name: host.tools.get(name) for name in agent.tools}
+    unknown = ", ".join(name for name, tool in tools.items() if tool is None)
+    narrow = ", ".join(
+        name
+        for name, tool in tools.items()
+        if tool is not None and not safe_for(tool.visibility, agent.visibility)
+    )
+    found: list[str] = []
+    if unknown:
+        known = ", ".join(sorted(tool.name for tool in host.tools)) or "none"
+        found.append(f"unknown tools: {unknown}; tools of this host: {known}")
+    if narrow:
+        found.append(f"tools not meant for {agent.visibility} agents: {narrow}")
+    return found
+
+
+def _names(agent: RunnableAgent) -> dict[str, list[str]]:
+    """Its lists of names: tools and whatever else an agent may call on."""
+    dumped = agent.model_dump(mode="json")
+    return {
+        name: dumped[name]
+        for name, field in RunnableAgent.model_fields.items()
+        if field.annotation == tuple[str, ...]
+    }
+
+
+def _as_text(entry: Entry, problems: tuple[str, ...], host: Host) -> str:
+    agent = entry.agent
+    above = "".join(f" < {parent}" for parent in entry.extends)
+    lines = [f"{entry.name or '-'}{above}  {entry.source}"]
+    if agent is not None:
+        tier = agent.model_tier or f"{host.defaults.model_tier} (default)"
+        lines[0] = f"{entry.name}{above}  id {agent.identity}  tier {tier}  {entry.source}"
+        uses = _names(agent)
+        lines += [f"    {name}: {', '.join(items)}" for name, items in uses.items() if items]
+    return "\n".join([*lines, *(f"    PROBLEM {problem}" for problem in problems)])
+
+
+def _as_json(entry: Entry, problems: tuple[str, ...]) -> str:
+    agent = entry.agent
+    shown: dict[str, object] = {"name": entry.name, "source": entry.source}
+    if agent is not None:
+        shown |= {"id": agent.identity, "tier": agent.model_tier, **_names(agent)}
+    shown |= {"extends": entry.extends, "problems": problems}
+    return json.dumps(shown, ensure_ascii=False)
