@@ -61,10 +61,10 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
         guard_errors=loop.guards.errors,
         guard_streaks=loop.guards.streaks,
         guard_known=tuple(loop.guards.known),
-        folds=loop.folds,
-        compact_from=loop.compact_from,
-        blanks=loop.blanks,
-        repairs=loop.repairs,
+        folds=loop.folding.count,
+        compact_from=loop.folding.retry_from,
+        blanks=loop.replies.blanks,
+        repairs=loop.replies.repairs,
         message_count=len(messages),
         from_execution=workflow.info().run_id,
     )
@@ -118,7 +118,7 @@ def unpack_loop(carry: Carry, loop: AgentLoop) -> None:
     loop.guards.errors = carry.guard_errors
     loop.guards.streaks = dict(carry.guard_streaks)
     loop.guards.known = dict.fromkeys(carry.guard_known)
-    loop.folds = carry.folds
-    loop.compact_from = carry.compact_from
-    loop.blanks = carry.blanks
-    loop.repairs = carry.repairs
+    loop.folding.count = carry.folds
+    loop.folding.retry_from = carry.compact_from
+    loop.replies.blanks = carry.blanks
+    loop.replies.repairs = carry.repairs

@@ -425,7 +425,7 @@ async def test_a_bug_in_workflow_code_fails_the_run_and_closes_it(env, monkeypat
     def broken(*args):
         raise KeyError("our own bug")
 
-    monkeypatch.setattr("executus.workflows.loop.final_answer", broken)
+    monkeypatch.setattr("executus.workflows.replies.final_answer", broken)
     async with kit(env) as k:
         handle = await k.start([say("x")])
         result = await k.runs.result(handle.id)

@@ -245,7 +245,7 @@ async def test_a_money_limit_refuses_a_model_without_a_price():
 async def test_wrap_up_keeps_room_for_one_last_answer_within_the_limit():
     def greedy(engine):
         room = engine.model_steps[-1]["room"]
-        used = engine.loop.input_tokens()
+        used = engine.loop.dialogue.input_tokens()
         return call("t").model_copy(update={"usage": {"input_tokens": used, "output_tokens": room}})
 
     from executus.usage import Usage

@@ -1,0 +1,81 @@
+"""Dialogue: what is said in a loop, and about how many tokens the next call would send."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from executus.estimate import message_tokens, text_tokens
+from executus.message import Message, ToolResultPart
+from executus.plan import RunPlan
+from executus.status import Reason, Status
+from executus.transcript import Transcript
+from executus.workflows.answer import best_text
+from executus.workflows.compaction import view_tokens
+from executus.workflows.ending import Ending
+from executus.workflows.ledger import Ledger
+
+
+class Dialogue:
+    """The transcript as the loop writes it: appended, never edited, so prompt caches stay warm."""
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        transcript: Transcript,
+        ledger: Ledger,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._plan = plan
+        self._transcript = transcript
+        self._ledger = ledger
+        self._now = now
+        self._measured: tuple[int, int] | None = None  # (messages, tokens) the provider counted
+
+    def __len__(self) -> int:
+        return len(self._transcript)
+
+    @property
+    def messages(self) -> list[Message]:
+        """All of them, in order."""
+        return self._transcript.messages
+
+    def say(self, message: Message) -> None:
+        """Append a message."""
+        self._transcript.append(message)
+
+    def answer(self, result: ToolResultPart) -> None:
+        """Append the answer of a tool call."""
+        self.say(Message(role="tool", parts=(result,)))
+
+    def tell(self, text: str, event: str) -> None:
+        """Append a user message that no user wrote in the prompt, and note it as an event."""
+        self._ledger.event(event, text, self._now())
+        self.say(Message.user(text))
+
+    def nudge(self, text: str) -> None:
+        """Append a message of ours."""
+        self.tell(text, "nudge")
+
+    def stopped(self, status: Status, reason: Reason, error: str) -> Ending:
+        """An ending without an answer: the best text so far is its output."""
+        return Ending(status, reason, best_text(self.messages), error=error)
+
+    # -- tokens --------------------------------------------------------------------------------
+
+    def counted(self, messages: int, tokens: int) -> None:
+        """The provider counted so many tokens for the first `messages`."""
+        self._measured = (messages, tokens)
+
+    def recount(self) -> None:
+        """What the provider counted holds no longer: something was folded."""
+        self._measured = None
+
+    def input_tokens(self) -> int:
+        """Tokens the next call would send: as the provider last counted, plus what is new."""
+        if self._measured is not None:
+            count, tokens = self._measured
+            return tokens + sum(message_tokens(m) for m in self.messages[count:])
+        fixed = text_tokens(self._plan.system_prompt) + sum(
+            text_tokens(tool.description) + text_tokens(str(tool.parameters))
+            for tool in self._plan.tools
+        )
+        return fixed + view_tokens(self.messages)

@@ -1,0 +1,52 @@
+"""Engine: what the loop needs of the world around it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from executus.contracts import ModelStepOutput
+from executus.message import Fold, Message, ToolCallPart, ToolResultPart
+
+
+class Engine(Protocol):
+    """How steps are carried out."""
+
+    def now(self) -> datetime:
+        """Current time (UTC), deterministic."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Raise CancelledError when the run must stop.
+
+        A cancel can be swallowed by a step that completes at the same moment (reliability.md F2),
+        so the loop asks at every boundary.
+        """
+        ...
+
+    def is_full(self) -> bool:
+        """Whether the run's history is so long that it should continue as a new execution."""
+        ...
+
+    async def model_step(
+        self, step_id: str, iteration: int, max_output_tokens: int, *, closing: bool
+    ) -> ModelStepOutput:
+        """One model turn over the transcript.
+
+        Raises:
+            RunError: no target answered, or the budget said no.
+        """
+        ...
+
+    async def call_tools(
+        self, iteration: int, calls: Sequence[ToolCallPart]
+    ) -> list[ToolResultPart]:
+        """Run the calls, several at a time; results in call order. Failures are results."""
+        ...
+
+    async def pause(self, why: str, seconds: float | None) -> None:
+        """Wait until somebody raises a limit, or for `seconds`; the deadline still rules."""
+        ...
+
+    async def compact(self, step_id: str, fold: Fold) -> Message | None:
+        """A summary of the range, or None when none could be had."""
+        ...
