@@ -7,7 +7,7 @@ from executus.data import Data
 from executus.step import StepRecord
 from executus.usage import Usage
 
-Phase = Literal["starting", "running", "paused", "closing", "closed"]
+Stage = Literal["starting", "running", "paused", "closing", "closed"]
 """starting: resolving, reserving. running: the loop. paused: at a limit, until somebody raises it.
 closing: outcome fixed, cleanup runs."""
 
@@ -22,7 +22,7 @@ class LiveState(Data):
     """The run."""
     agent: str
     """Its agent's name."""
-    phase: Phase
+    stage: Stage
     """Where it is."""
     status: str = "running"
     """`running`, then the outcome's status."""

@@ -53,7 +53,7 @@ class Body:
             return Ending(error.status, error.reason, error=str(error))
         except RequestError as error:
             return Ending(Status.ERROR, error.reason, error=str(error))
-        run.phase = "running"
+        run.stage = "running"
         run.changed()
         engine = TemporalEngine(
             run, plan, digest(plan.model_dump_json().encode()), self._controls.pause

@@ -13,7 +13,7 @@ from executus.workflows.run import Run
 
 async def close_run(run: Run, ending: Ending) -> RunResult:
     """Settle, close and report. Run it where no cancel enters; it always answers with a result."""
-    run.phase = "closing"
+    run.stage = "closing"
     run.changed()
     cleanup = Cleanup(run.bounds.cleanup_seconds)
     result = _result(run, ending)
@@ -23,7 +23,7 @@ async def close_run(run: Run, ending: Ending) -> RunResult:
         workflow.logger.error("executus: bug in cleanup", exc_info=error)
         cleanup.warnings.append(f"internal error in cleanup: {type(error).__name__}: {error}")
     result = result.model_copy(update={"warnings": tuple(cleanup.warnings)})
-    run.phase = "closed"
+    run.stage = "closed"
     run.changed()
     return fit_steps(result, run.ledger)
 

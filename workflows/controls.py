@@ -59,7 +59,7 @@ class Controls:
     async def pause(self, why: str, seconds: float | None) -> None:
         """Wait until somebody raises a limit, or for `seconds`."""
         run, before = self._run, self._raises
-        run.phase, run.waiting = "paused", why
+        run.stage, run.waiting = "paused", why
         run.event("paused", why)
         run.changed()
         timeout = None if seconds is None else timedelta(seconds=seconds)
@@ -67,7 +67,7 @@ class Controls:
             await workflow.wait_condition(
                 lambda: self._raises > before, timeout=timeout, timeout_summary="ask again"
             )
-        run.phase, run.waiting = "running", None
+        run.stage, run.waiting = "running", None
         run.changed()
 
     def raise_problem(self, asked: RaiseLimits) -> str | None:

@@ -11,7 +11,7 @@ MARKS = {"running": "…", "complete": "✓", "error": "✗", "unknown": "?"}
 def render(state: LiveState) -> str:
     """The page. Times are absolute: nothing refreshes it while a step runs."""
     lines = [
-        f"**{state.agent}** · {state.phase} · **{state.status}** {state.reason}".rstrip(),
+        f"**{state.agent}** · {state.stage} · **{state.status}** {state.reason}".rstrip(),
         "",
         f"- iteration {state.iteration} of {state.max_iterations or '?'}",
         f"- tokens {state.usage.total_tokens:,}{_cost(state.cost_micro_usd)}",

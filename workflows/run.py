@@ -15,7 +15,7 @@ from executus.invocation import Invocation
 from executus.limits import Defaults
 from executus.plan import Port, RunPlan
 from executus.request import RunRequest
-from executus.state import STATE_STEPS, LiveState, Phase
+from executus.state import STATE_STEPS, LiveState, Stage
 from executus.transcript import Transcript
 from executus.workflows.allowance import Allowance
 from executus.workflows.clock import Clock
@@ -34,7 +34,7 @@ class Run:
         self.ledger = Ledger()
         self.steer: deque[str] = deque()
         """What waits to be said to the agent."""
-        self.phase: Phase = "starting"
+        self.stage: Stage = "starting"
         self.request: RunRequest | None = None
         self.plan: RunPlan | None = None
         self.wired: tuple[Port, ...] | None = None
@@ -92,7 +92,7 @@ class Run:
         return LiveState(
             run_id=self.key.run_id,
             agent=agent if isinstance(agent, str) else agent.name,
-            phase=self.phase,
+            stage=self.stage,
             status=ending.status.value if ending else "running",
             reason=ending.reason.value if ending else "",
             iteration=self.iteration,

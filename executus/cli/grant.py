@@ -33,7 +33,7 @@ def grant(*, run_id: str, tokens: int | None, usd: float | None) -> int:
     state = asyncio.run(_grant(settings, run_id, tokens, micro_usd))
     spent = "?" if state.cost_micro_usd is None else f"{state.cost_micro_usd / MICRO:.6f}"
     click.echo(
-        f"{run_id}: {state.phase}, {state.usage.total_tokens} of "
+        f"{run_id}: {state.stage}, {state.usage.total_tokens} of "
         f"{state.tokens_limit or 'unlimited'} tokens, ${spent} of "
         f"{_usd(state.micro_usd_limit)}"
     )

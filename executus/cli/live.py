@@ -169,7 +169,7 @@ def head_line(state: LiveState) -> str:
     left = ""
     if state.deadline_at is not None:
         left = f"{max(0.0, (state.deadline_at - datetime.now(UTC)).total_seconds()):.0f} s left"
-    return ", ".join(part for part in (state.phase, turn, left) if part)
+    return ", ".join(part for part in (state.stage, turn, left) if part)
 
 
 def summary_lines(result: RunResult, *, ui: str | None) -> list[str]:

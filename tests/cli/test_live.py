@@ -33,7 +33,7 @@ def step(name: str, *, done: bool = True, **fields) -> StepRecord:
 
 
 def state(*steps: StepRecord, **fields) -> LiveState:
-    values = {"run_id": "r", "agent": "a", "phase": "running", "started_at": START, "steps": steps}
+    values = {"run_id": "r", "agent": "a", "stage": "running", "started_at": START, "steps": steps}
     return LiveState.model_validate(values | fields)
 
 
@@ -105,7 +105,7 @@ def test_the_head_line_says_where_the_run_is() -> None:
     going = state(iteration=2, max_iterations=12, deadline_at=deadline)
     assert head_line(going).startswith("running, turn 2 of 12, 3")
     assert head_line(state(stop="Ctrl-C")) == "stopping: Ctrl-C"
-    assert head_line(state(phase="starting")) == "starting"
+    assert head_line(state(stage="starting")) == "starting"
 
 
 def test_the_summary_names_outcome_error_warnings_spend_and_links() -> None:

@@ -510,7 +510,7 @@ async def _ask(k):
 
     limits = {"tokens": 1_500, "max_output_tokens": 300, "at_limit": "ask"}
     handle = await k.start(talk, tools=NAMES, limits=limits, max_iterations=50, max_runtime=300)
-    while (await k.runs.state(handle.id)).phase != "paused":
+    while (await k.runs.state(handle.id)).stage != "paused":
         await asyncio.sleep(0.02)
     with pytest.raises(UserError, match="not above"):
         await k.runs.raise_limits(handle.id, tokens=1_000)

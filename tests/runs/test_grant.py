@@ -32,7 +32,7 @@ async def test_a_paused_run_goes_on_when_it_is_granted_more(env):
     async with kit(env, client=client) as k:
         limits = {"tokens": 300, "max_output_tokens": 290, "at_limit": "ask"}
         handle = await k.start([say("done")], limits=limits, max_runtime=60, prompt="word " * 400)
-        while (await k.runs.state(handle.id)).phase != "paused":
+        while (await k.runs.state(handle.id)).stage != "paused":
             await asyncio.sleep(0.05)
         code, out = await grant(address, handle.id, "--tokens", "200")
         assert (code, "not above" in out) == (2, True), out

@@ -122,7 +122,7 @@ async def test_a_long_run_is_one_run_to_everybody(k):
     assert {s.id for s in result.steps} <= keys
     assert k.budget._holds[handle.id].n_settle == 1
     state = await k.runs.state(handle.id)
-    assert (state.steps_total, state.iteration, state.phase) == (61, 31, "closed")
+    assert (state.steps_total, state.iteration, state.stage) == (61, 31, "closed")
 
 
 async def test_a_conversation_too_large_to_carry_is_read_back(k, monkeypatch):

@@ -44,13 +44,13 @@ async def test_the_state_is_live_and_counts_down(env):
         handle = await k.start([call("look"), say("ok")], tools=("look",))
         await gate.entered.wait()
         state = await k.runs.state(handle.id)
-        assert (state.phase, state.status, state.iteration) == ("running", "running", 1)
+        assert (state.stage, state.status, state.iteration) == ("running", "running", 1)
         assert [s.status for s in state.steps] == ["complete", "running"]
         assert state.steps[1].ended_at is None
         gate.open.set()
         await k.runs.result(handle.id)
         state = await k.runs.state(handle.id)
-        assert (state.phase, state.status) == ("closed", "ok")
+        assert (state.stage, state.status) == ("closed", "ok")
         assert all(s.ended_at for s in state.steps)
 
 

@@ -96,7 +96,7 @@ async def test_a_cap_admits_as_many_concurrent_runs_as_it_pays_for(env, stores):
         handles = [await k.start([say("ok")], max_runtime=60) for _ in range(20)]
 
         async def asked(handle):
-            while (await k.runs.state(handle.id)).phase == "starting":
+            while (await k.runs.state(handle.id)).stage == "starting":
                 await asyncio.sleep(0.02)
 
         await asyncio.gather(*(asked(handle) for handle in handles))
@@ -193,7 +193,7 @@ async def test_postgres_away_during_reserve_commit_and_close(env, postgres):
         try:
             gate.open.set()
             shut_out = await k.start([say("never")], max_runtime=6)
-            while (await k.runs.state(shut_out.id)).phase != "closing":
+            while (await k.runs.state(shut_out.id)).stage != "closing":
                 await asyncio.sleep(0.05)
         finally:
             postgres.start()
