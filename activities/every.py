@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from executus.activities.child_result import child_result
 from executus.activities.compact import Compact
 from executus.activities.conversation import Conversations
 from executus.activities.host import Host
@@ -27,5 +28,6 @@ def every_activity(host: Host) -> list[Callable[..., Any]]:
         ports.close,
         ports.flush,
         restore,
+        child_result,
         *ToolActivities(host, conversations).activities(),
     ]

@@ -1,15 +1,19 @@
 """`executus.resolve`: freeze what a run needs to know about its host."""
 
+from collections.abc import Collection
+
 from temporalio import activity
 
 from executus.activities.conversation import Conversations
+from executus.activities.delegates import ClashingTools, UnknownAgents, delegates
 from executus.activities.host import Host
-from executus.activities.output import schema_problem
 from executus.agent import RunnableAgent
 from executus.contracts import RESOLVE, ResolveInput
 from executus.errors import ConfigError, UnknownModel
+from executus.json_schema import schema_problem
 from executus.limits import Defaults
-from executus.plan import ModelTarget, Refusal, Resolved, RunPlan
+from executus.palette import PaletteAsk, RegisteredAgents
+from executus.plan import ModelTarget, Refusal, Resolved, RunPlan, ToolDef
 from executus.sanitize import clean_text
 from executus.status import Reason
 from executus.tools import Caller, UnknownTool
@@ -30,13 +34,13 @@ class Resolve:
         """A plan, or a refusal that names the thing, the known set and the way out."""
         wired = self._host.ports.wired
         try:
-            plan = self._plan(asked)
+            plan = await self._plan(asked)
         except _Refused as refused:
             return Resolved(refusal=refused.refusal, wired=wired)
         self._conversations.remember_plan(plan)
         return Resolved(plan=plan, wired=wired)
 
-    def _plan(self, asked: ResolveInput) -> RunPlan:
+    async def _plan(self, asked: ResolveInput) -> RunPlan:
         agent = self._agent(asked.agent)
         bounds = bounds_of(agent, self._host.defaults)
         caller = Caller(
@@ -51,10 +55,11 @@ class Resolve:
             )
         except UnknownTool as error:
             raise _Refused(Reason.UNKNOWN_TOOL, str(error)) from None
-        if agent.output_schema is not None:
-            problem = schema_problem(agent.output_schema)
+        children = await self._children(agent, asked, bounds, {tool.name for tool in tools})
+        for name in ("input_schema", "output_schema"):
+            problem = schema_problem(getattr(agent, name) or {})
             if problem is not None:
-                raise _Refused(Reason.INVALID_REQUEST, f"output_schema: {problem}")
+                raise _Refused(Reason.INVALID_REQUEST, f"{name}: {problem}")
         header = self._host.system_header
         plan = RunPlan(
             agent_id=agent.identity,
@@ -62,7 +67,8 @@ class Resolve:
             system_prompt=clean_text("\n\n".join(t for t in (header, agent.system_prompt) if t)),
             targets=self._targets(agent.model_tier or bounds.model_tier),
             summary_targets=self._summary_targets(bounds),
-            tools=tools,
+            tools=(*tools, *children),
+            input_schema=agent.input_schema,
             output_schema=agent.output_schema,
             bounds=bounds,
             wired=self._host.ports.wired,
@@ -82,6 +88,30 @@ class Resolve:
             text = f"unknown agent `{asked[:128]}`; registered: {known}; or pass the agent by value"
             raise _Refused(Reason.UNKNOWN_AGENT, text)
         return agent
+
+    async def _children(
+        self, agent: RunnableAgent, asked: ResolveInput, bounds: Defaults, taken: Collection[str]
+    ) -> tuple[ToolDef, ...]:
+        """The agents it may hand work to, each as a tool."""
+        if not agent.sub_agents and not agent.skills:
+            return ()
+        palette = self._host.ports.palette or RegisteredAgents(self._host.agents)
+        ask = PaletteAsk(
+            caller_id=asked.caller_id, tenant_id=asked.tenant_id, agent_id=agent.identity
+        )
+        try:
+            return await delegates(
+                agent,
+                palette,
+                ask,
+                defaults=self._host.defaults,
+                result_bytes=bounds.tool_result_bytes,
+                taken=taken,
+            )
+        except UnknownAgents as error:
+            raise _Refused(Reason.UNKNOWN_AGENT, str(error)) from None
+        except ClashingTools as error:
+            raise _Refused(Reason.INVALID_REQUEST, str(error)) from None
 
     def _targets(self, tier: str) -> tuple[ModelTarget, ...]:
         try:

@@ -13,7 +13,7 @@ Visibility = Literal["private", "shared", "public"]
 widest audience it is safe for, and an agent gets no tool narrower than itself."""
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$"
-PLANNED = frozenset({"critic", "phases", "skills", "sub_agents"})
+PLANNED = frozenset({"critic", "phases"})
 """Fields of the design that this version cannot drive: refused by name, never ignored."""
 
 
@@ -27,6 +27,8 @@ class RunnableAgent(Data):
     """For people, budgets and the Temporal UI."""
     id: str = Field(default="", max_length=MAX_NAME)
     """Stable identity for budgets and audit; the name when empty."""
+    description: str = Field(default="", max_length=4_000)
+    """What it is good for, in a line or two: shown to an agent that may hand work to it."""
     system_prompt: str = Field(default="", max_length=500_000)
     """Goes below the host's system header."""
     model_tier: str | None = Field(default=None, min_length=1, max_length=1_000)
@@ -37,6 +39,13 @@ class RunnableAgent(Data):
     """Seconds from the moment the run starts working; time in a queue does not count."""
     tools: tuple[str, ...] = Field(default=(), max_length=256)
     """Names of registered tools. Empty: one plain model call and no loop."""
+    sub_agents: tuple[str, ...] = Field(default=(), max_length=64)
+    """Names of agents it may hand work to: each is a tool `agent__<name>`, run as a child run."""
+    skills: tuple[str, ...] = Field(default=(), max_length=64)
+    """The same for agents that take named inputs: each is a tool `skill__<name>`, whose arguments
+    are that agent's `input_schema`."""
+    input_schema: dict[str, JsonValue] | None = None
+    """JSON schema of `Invocation.inputs`: a run whose inputs do not match is refused."""
     output_schema: dict[str, JsonValue] | None = None
     """JSON schema of the answer; the validated value is `RunResult.structured`."""
     limits: Limits = Limits()

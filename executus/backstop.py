@@ -20,11 +20,8 @@ from executus.agent import RunnableAgent
 from executus.contracts import AGENT_RUN
 from executus.limits import Defaults
 from executus.request import RunRequest
+from executus.timeouts import execution_seconds
 
-STOP_SECONDS = 30.0
-"""For activities to notice a cancel: heartbeat timeout and its throttle, twice."""
-OUTAGE_SECONDS = 3_600.0
-"""For queueing and for workers that are away; max_runtime starts when the run starts working."""
 UNKNOWN_RUNTIME = 86_400.0
 """Assumed for an agent named to a client that does not know it: the seed's absolute guard, 24 h."""
 
@@ -49,8 +46,7 @@ class Backstop(Interceptor):
             known = self._agents.get(agent) if isinstance(agent, str) else agent
             if known is not None:
                 runtime = known.max_runtime or self._defaults.max_runtime
-        cleanup = self._defaults.cleanup_seconds
-        return timedelta(seconds=runtime + STOP_SECONDS + cleanup + OUTAGE_SECONDS)
+        return timedelta(seconds=execution_seconds(runtime, self._defaults.cleanup_seconds))
 
 
 class _Outbound(OutboundInterceptor):

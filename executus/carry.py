@@ -49,6 +49,10 @@ class Carry(Data):
     """So far."""
     tool_calls: int
     """So far."""
+    descendants: int = 0
+    """Child runs so far, all levels together."""
+    descendants_left: int = 0
+    """Child runs that may still be started."""
     events_total: int
     """Events so far: the next one's key follows."""
     steps: tuple[StepRecord, ...]

@@ -23,6 +23,7 @@ AUDIT_START = "executus.audit.start"
 AUDIT_CLOSE = "executus.audit.close"
 AUDIT_FLUSH = "executus.audit.flush"
 RESTORE = "executus.restore"
+CHILD_RESULT = "executus.child_result"
 MODEL = "executus.model"
 COMPACT = "executus.compact"
 TOOL_PREFIX = "tool."
@@ -305,6 +306,13 @@ class RestoreInput(Data):
     """Temporal run id of the earlier execution."""
     start: int = Field(ge=0)
     """First message to read."""
+
+
+class ChildResultInput(Data):
+    """Input of `executus.child_result`: what became of a child that could not tell its parent."""
+
+    run_id: str
+    """The child's run id, which is its workflow id."""
 
 
 class StepsPage(Data):

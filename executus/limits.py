@@ -37,6 +37,10 @@ class Limits(Data):
     """Bytes of one tool result that enter the transcript: head, tail and a digest of the rest."""
     model_call_seconds: float | None = Field(default=None, gt=0, le=86_400)
     """Seconds one attempt of a model call may take."""
+    delegation_depth: int | None = Field(default=None, ge=0, le=16)
+    """Levels of child runs below this one; what stands above may allow less."""
+    descendants: int | None = Field(default=None, ge=0, le=10_000)
+    """Child runs below this one, all levels together; what stands above may allow less."""
 
 
 class Defaults(Data):
@@ -73,6 +77,10 @@ class Defaults(Data):
     """See `Limits.tool_result_bytes`."""
     model_call_seconds: float = Field(default=300.0, gt=0)
     """See `Limits.model_call_seconds`."""
+    delegation_depth: int = Field(default=4, ge=0, le=16)
+    """See `Limits.delegation_depth`."""
+    descendants: int = Field(default=64, ge=0, le=10_000)
+    """See `Limits.descendants`."""
     closing_seconds: float = Field(default=30.0, gt=0)
     """The slice for the tool-less closing answer at the iteration limit."""
     history_events: int | None = Field(default=None, ge=50, le=40_000)

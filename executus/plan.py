@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from executus.agent import RunnableAgent
 from executus.data import Data
 from executus.limits import Defaults
 from executus.status import Reason
@@ -76,6 +77,8 @@ class ToolDef(Data):
     """Runs inside the workflow task: one event instead of six. Quick and pure tools only."""
     secret_arguments: bool = False
     """Arguments are hidden from summaries, the summariser and the audit."""
+    agent: RunnableAgent | None = None
+    """Set: a call runs this agent as a child run. None: a call is an activity."""
 
 
 class RunPlan(Data):
@@ -93,6 +96,8 @@ class RunPlan(Data):
     """The chain for compaction; the run's own when empty."""
     tools: tuple[ToolDef, ...] = ()
     """The grant."""
+    input_schema: dict[str, JsonValue] | None = None
+    """JSON schema of the invocation's inputs."""
     output_schema: dict[str, JsonValue] | None = None
     """JSON schema of the answer."""
     bounds: Defaults

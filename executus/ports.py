@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from executus.agent import RunnableAgent
 from executus.audit import AuditClose, AuditOpen, AuditReceipt, AuditRow
 from executus.budget import (
     BudgetCall,
@@ -18,6 +19,7 @@ from executus.budget import (
 )
 from executus.delivery_target import DeliveryTarget
 from executus.letter import DeliveryItem, DeliveryReceipt
+from executus.palette import PaletteAsk
 from executus.plan import Port
 
 
@@ -80,6 +82,18 @@ class Delivery(Protocol):
         ...
 
 
+class Palette(Protocol):
+    """Where agents are looked up that an agent may hand work to."""
+
+    async def find(self, name: str, ask: PaletteAsk) -> RunnableAgent | None:
+        """The agent of that name; None when this asker cannot have it."""
+        ...
+
+    async def names(self, ask: PaletteAsk) -> tuple[str, ...]:
+        """Every name that this asker would find, for an error message."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The ports of one host."""
@@ -88,6 +102,8 @@ class Ports:
     """Where runs are recorded."""
     budget: Budget | None = None
     """What runs may spend."""
+    palette: Palette | None = None
+    """Where sub-agents and skills are looked up; None = the worker's registered agents."""
 
     @property
     def wired(self) -> tuple[Port, ...]:

@@ -5,6 +5,7 @@ from pydantic import Field
 from executus.agent import RunnableAgent
 from executus.data import Data
 from executus.invocation import Invocation
+from executus.lineage import Lineage
 
 MAX_REQUEST_BYTES = 1_000_000
 """JSON bytes of a whole request. Temporal refuses 2 MiB; the margin is for codecs and the plan."""
@@ -20,3 +21,5 @@ class RunRequest(Data):
     """Who asks, and for what. First, since it is what a person looks for in the Temporal UI."""
     agent: RunnableAgent | str
     """By value, or the name of an agent registered on the worker."""
+    lineage: Lineage | None = None
+    """Set by executus on child runs; leave it out."""

@@ -38,6 +38,9 @@ class RunResult(Data):
     """Sum over the run."""
     cost_micro_usd: int | None = None
     """Sum over the run in micro-USD; None when a call's price is not known."""
+    descendants: int = Field(default=0, ge=0)
+    """Runs that were started below it, all levels together; their usage and cost are in the sums
+    above."""
     started_at: datetime
     """When the run started working (UTC, workflow time)."""
     ended_at: datetime

@@ -4,49 +4,35 @@ An ordinary Temporal client does all of this too; this is the short way.
 """
 
 import uuid
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from temporalio.client import (
     Client,
-    WorkflowExecutionStatus,
-    WorkflowFailureError,
     WorkflowHandle,
-    WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import (
-    ApplicationError,
-    CancelledError,
-    TerminatedError,
-    TimeoutError,  # noqa: A004 - Temporal's own, which is the one that arrives here
     WorkflowAlreadyStartedError,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
 from executus.contracts import (
-    QUERY_RESULT,
-    QUERY_STATE,
     SIGNAL_CANCEL,
     SIGNAL_STEER,
     UPDATE_RAISE_LIMITS,
     RaiseLimits,
 )
+from executus.endings import QUERY_SECONDS, read_ending, read_state
 from executus.errors import RequestError, UserError
 from executus.request import MAX_REQUEST_BYTES, RunRequest
 from executus.result import RunResult
 from executus.sanitize import clean_line
 from executus.state import LiveState
-from executus.status import Reason, Status
+from executus.status import Reason
 from executus.workflows.agent_run import AgentRun
 
 FIRST_QUERY_SECONDS = 3.0
 LOST_QUERY = frozenset({RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED})
-QUERY_SECONDS = 10.0
-"""Seconds to wait for a worker to answer a query."""
-MEMO_KEY = "executus"
 
 
 class Runs:
@@ -92,13 +78,7 @@ class Runs:
 
     async def result(self, run_id: str) -> RunResult:
         """Wait for the end of a run, whatever it is."""
-        handle: WorkflowHandle[Any, RunResult] = self._client.get_workflow_handle(
-            run_id, result_type=RunResult
-        )
-        try:
-            return await handle.result()
-        except WorkflowFailureError as error:
-            return await self._ended_badly(handle, error.cause)
+        return await read_ending(self._client.get_workflow_handle(run_id, result_type=RunResult))
 
     async def state(self, run_id: str) -> LiveState:
         """A run at this moment; also after its end, while its history is kept.
@@ -108,19 +88,12 @@ class Runs:
         """
         handle = self._client.get_workflow_handle(run_id)
         try:
-            return await self._state(handle, FIRST_QUERY_SECONDS)
+            return await read_state(handle, FIRST_QUERY_SECONDS)
         except RPCError as error:
             if error.status not in LOST_QUERY:
                 raise
             # Asked of an execution that was just being continued as new, a query gets lost.
-            return await self._state(handle, QUERY_SECONDS)
-
-    @staticmethod
-    async def _state(handle: WorkflowHandle[Any, Any], seconds: float) -> LiveState:
-        state: LiveState = await handle.query(
-            QUERY_STATE, result_type=LiveState, rpc_timeout=timedelta(seconds=seconds)
-        )
-        return state
+            return await read_state(handle, QUERY_SECONDS)
 
     async def cancel(self, run_id: str, reason: str = "") -> None:
         """Stop a run gracefully: it completes with status cancelled and its partial result."""
@@ -147,82 +120,3 @@ class Runs:
         except WorkflowUpdateFailedError as error:
             raise UserError(str(error.cause)) from None
         return state
-
-    # -- endings -------------------------------------------------------------------------------
-
-    async def _ended_badly(
-        self, handle: WorkflowHandle[Any, RunResult], cause: BaseException | None
-    ) -> RunResult:
-        ours = isinstance(cause, ApplicationError) and (cause.type or "").startswith("executus.")
-        if isinstance(cause, ApplicationError) and ours and cause.details:
-            return RunResult.model_validate(cause.details[0])
-        if isinstance(cause, CancelledError):
-            return await self._cancelled(handle)
-        return await self._from_outside(handle, cause)
-
-    async def _cancelled(self, handle: WorkflowHandle[Any, RunResult]) -> RunResult:
-        """A canceled workflow carries no value: ask a worker, else take the head from the memo."""
-        try:
-            result: RunResult | None = await handle.query(
-                QUERY_RESULT,
-                result_type=RunResult,
-                rpc_timeout=timedelta(seconds=QUERY_SECONDS),
-            )
-        except (RPCError, WorkflowQueryFailedError):
-            result = None
-        if result is not None:
-            return result
-        memo: Mapping[str, Any] = await (await handle.describe()).memo()
-        if MEMO_KEY in memo:
-            return RunResult.model_validate(memo[MEMO_KEY])
-        return await self._from_outside(handle, None)
-
-    async def _from_outside(
-        self, handle: WorkflowHandle[Any, RunResult], cause: BaseException | None
-    ) -> RunResult:
-        """An ending that no workflow code saw: terminated, timed out, a failing workflow task."""
-        about = await handle.describe()
-        status, reason = _OUTSIDE.get(
-            about.status or WorkflowExecutionStatus.FAILED, (Status.ERROR, Reason.INTERNAL)
-        )
-        text = None
-        if isinstance(cause, TerminatedError):
-            text = "the workflow was terminated; no cleanup ran"
-        elif isinstance(cause, TimeoutError):
-            text = "Temporal's execution timeout ended the run; no cleanup ran"
-        started = about.execution_time or about.start_time
-        result = RunResult(
-            run_id=handle.id,
-            status=status,
-            reason=reason,
-            error=text or str(cause or "the workflow ended without a result"),
-            started_at=started,
-            ended_at=about.close_time or datetime.now(UTC),
-        )
-        return await self._with_steps(handle, result)
-
-    async def _with_steps(
-        self, handle: WorkflowHandle[Any, RunResult], result: RunResult
-    ) -> RunResult:
-        """What it had done, if a worker can still tell."""
-        try:
-            state = await self._state(handle, QUERY_SECONDS)
-        except (RPCError, WorkflowQueryFailedError):
-            return result
-        return result.model_copy(
-            update={
-                "steps": state.steps,
-                "steps_total": state.steps_total,
-                "iterations": state.iteration,
-                "usage": state.usage,
-                "cost_micro_usd": state.cost_micro_usd,
-            }
-        )
-
-
-_OUTSIDE: dict[WorkflowExecutionStatus, tuple[Status, Reason]] = {
-    WorkflowExecutionStatus.TERMINATED: (Status.ERROR, Reason.TERMINATED),
-    WorkflowExecutionStatus.TIMED_OUT: (Status.TIMEOUT, Reason.BACKSTOP),
-    WorkflowExecutionStatus.CANCELED: (Status.CANCELLED, Reason.CANCEL_REQUEST),
-    WorkflowExecutionStatus.FAILED: (Status.ERROR, Reason.INTERNAL),
-}

@@ -36,5 +36,7 @@ class StepRecord(Data):
     """Tokens, for steps that called a model."""
     cost_micro_usd: int | None = None
     """Cost in micro-USD, for steps that called a model with a known price."""
+    child_run_id: str = ""
+    """The child run, for steps that are one."""
     model: str = ""
     """The spec that really answered (`provider/model`), for steps that called a model."""

@@ -10,6 +10,7 @@ from executus.contracts import AuditFlushInput, RestoreInput
 from executus.data import Data
 from executus.digest import digest
 from executus.errors import RequestError, RunError
+from executus.json_schema import value_problem
 from executus.plan import RunPlan
 from executus.request import RunRequest
 from executus.status import Reason, Status
@@ -84,8 +85,12 @@ class Body:
         if resolved.plan is None:  # pragma: no cover - resolve answers one or the other
             raise RunError(Status.ERROR, Reason.INTERNAL, "resolve answered nothing")
         plan = run.plan = resolved.plan
-        run.allowance = Allowance.of(plan)
-        run.clock.allow(plan.bounds.max_runtime)
+        self._bound(request, plan)
+        if plan.input_schema is not None:
+            problem = value_problem(request.invocation.inputs, plan.input_schema)
+            if problem is not None:
+                text = f"the inputs do not match the agent's input_schema: {problem}"
+                raise RunError(Status.ERROR, Reason.INVALID_REQUEST, text)
         if "budget" in plan.wired:
             run.reserved = True  # from here on it may have landed, whatever we hear of it
             denial = await reserve(run.key, request.invocation, plan, run.clock.started_at)
@@ -99,6 +104,18 @@ class Body:
                 run.event("audit_late", late)
         run.transcript.append(opening)
         return plan
+
+    def _bound(self, request: RunRequest, plan: RunPlan) -> None:
+        """Set what the run may use: its plan's bounds, within what a parent has left for it."""
+        run, above = self._run, request.lineage
+        run.allowance = Allowance.of(plan)
+        run.depth_left = plan.bounds.delegation_depth
+        run.descendants_left = plan.bounds.descendants
+        if above is not None:
+            run.clock.cap(above.seconds)
+            run.depth_left = min(run.depth_left, above.depth_left)
+            run.descendants_left = min(run.descendants_left, above.descendants_left)
+        run.clock.allow(plan.bounds.max_runtime)
 
     async def _resume(self, earlier: Carry) -> RunPlan:
         """Take up what the last execution handed over."""

@@ -17,10 +17,17 @@ class Clock:
         """Workflow time (UTC)."""
         self.deadline_at = deadline_at
         """Workflow time (UTC); None until the plan says how long the run may take."""
+        self.latest_at: datetime | None = None
+        """Past which the deadline never moves: what the parent of a child run has left for it."""
 
     def allow(self, seconds: float) -> None:
         """Let the run take so long from its start."""
-        self.deadline_at = self.started_at + timedelta(seconds=seconds)
+        until = self.started_at + timedelta(seconds=seconds)
+        self.deadline_at = min(until, self.latest_at) if self.latest_at else until
+
+    def cap(self, seconds: float) -> None:
+        """Never let the run take longer than so long from its start."""
+        self.latest_at = self.started_at + timedelta(seconds=seconds)
 
     def seconds_left(self) -> float:
         """Until the deadline; at least 50 ms, so that it can stand in a time-out."""

@@ -1,13 +1,14 @@
 """Close a run: its result, then everything that must happen however it ended."""
 
+from pydantic import JsonValue
 from temporalio import workflow
 
 from executus.audit import AuditClose
 from executus.result import RunResult
-from executus.sanitize import cap_text, clean_text
+from executus.sanitize import cap_text, clean_text, json_text
 from executus.workflows.cleanup import Cleanup
 from executus.workflows.ending import Ending
-from executus.workflows.report import MAX_OUTPUT_BYTES, fit_steps
+from executus.workflows.report import MAX_OUTPUT_BYTES, MAX_RESULT_BYTES, fit_steps
 from executus.workflows.run import Run
 
 
@@ -25,24 +26,37 @@ async def close_run(run: Run, ending: Ending) -> RunResult:
     result = result.model_copy(update={"warnings": tuple(cleanup.warnings)})
     run.stage = "closed"
     run.changed()
-    return fit_steps(result, run.ledger)
+    return fit_steps(result, run.ledger, _room(run))
 
 
 def _result(run: Run, ending: Ending) -> RunResult:
     """What became of the run, before cleanup."""
+    room = _room(run)
     return RunResult(
         run_id=run.key.run_id,
         status=ending.status,
         reason=ending.reason,
-        output=cap_text(ending.output, MAX_OUTPUT_BYTES).text,
-        structured=ending.structured,
+        output=cap_text(ending.output, min(MAX_OUTPUT_BYTES, room // 2)).text,
+        structured=_fitting(ending.structured, room),
         error=clean_text(ending.error) if ending.error else None,
         iterations=run.iteration,
         usage=run.ledger.usage,
         cost_micro_usd=run.ledger.cost_micro_usd,
+        descendants=run.descendants,
         started_at=run.clock.started_at,
         ended_at=workflow.now(),
     )
+
+
+def _fitting(structured: JsonValue, room: int) -> JsonValue:
+    """The value, unless it alone would be too large; its text is in the output, cut."""
+    return structured if len(json_text(structured)) <= room // 2 else None
+
+
+def _room(run: Run) -> int:
+    """Bytes that the result may have: a child's stands in its parent's history as well."""
+    lineage = run.request.lineage if run.request else None
+    return lineage.result_bytes if lineage else MAX_RESULT_BYTES
 
 
 async def _clean_up(run: Run, result: RunResult, cleanup: Cleanup) -> RunResult:

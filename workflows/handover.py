@@ -41,7 +41,9 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
     bare: dict[str, object] = {"prompt": "", "inputs": {}, "images": (), "files": ()}
     carry = Carry(
         request=RunRequest(
-            agent=plan.agent_name, invocation=run.invocation.model_copy(update=bare)
+            agent=plan.agent_name,
+            invocation=run.invocation.model_copy(update=bare),
+            lineage=run.request.lineage if run.request else None,
         ),
         plan=plan,
         started_at=run.clock.started_at,
@@ -54,6 +56,8 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
         usage=ledger.usage,
         cost_micro_usd=ledger.cost_micro_usd,
         tool_calls=ledger.tool_calls,
+        descendants=run.descendants,
+        descendants_left=run.descendants_left,
         events_total=ledger.events_total,
         steps=_newest_steps(ledger),
         steps_total=ledger.total,
@@ -89,6 +93,14 @@ def unpack_run(carry: Carry, run: Run) -> None:
     run.reserved = carry.reserved
     run.iteration = carry.iteration
     run.clock.deadline_at = carry.deadline_at
+    lineage = carry.request.lineage
+    if lineage is not None:
+        run.clock.cap(lineage.seconds)
+    run.depth_left = min(
+        plan.bounds.delegation_depth,
+        lineage.depth_left if lineage else plan.bounds.delegation_depth,
+    )
+    run.descendants, run.descendants_left = carry.descendants, carry.descendants_left
     allowance = run.allowance = Allowance.of(plan)
     allowance.tokens, allowance.micro_usd = carry.tokens_limit, carry.micro_usd_limit
     allowance.iterations = carry.iterations_limit or allowance.iterations

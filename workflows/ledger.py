@@ -68,6 +68,11 @@ class Ledger:
             )
         )
 
+    def note_child(self, step_id: str, run_id: str) -> None:
+        """A step is a child run, and this is its id."""
+        index = self._index[step_id]
+        self.steps[index] = self.steps[index].model_copy(update={"child_run_id": run_id})
+
     def finish(
         self,
         step_id: str,

@@ -19,10 +19,10 @@ FAILURE_TYPE = "executus.{status}"
 """Failure type of a run that did not end well; `details[0]` is its RunResult."""
 
 
-def fit_steps(result: RunResult, ledger: Ledger) -> RunResult:
+def fit_steps(result: RunResult, ledger: Ledger, limit_bytes: int) -> RunResult:
     """The result with its newest steps: at most 1,000, and only as many as its size allows."""
     kept = ledger.newest(MAX_RESULT_STEPS)
-    room = MAX_RESULT_BYTES - len(result.model_dump_json())
+    room = limit_bytes - len(result.model_dump_json())
     used, first = 0, len(kept)
     while first > 0 and used + (size := len(kept[first - 1].model_dump_json()) + 1) <= room:
         used += size

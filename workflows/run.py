@@ -46,6 +46,12 @@ class Run:
         """What a paused run waits for."""
         self.iteration = 0
         """Model turns so far, in all executions."""
+        self.depth_left = 0
+        """Levels of child runs that may be added below this one."""
+        self.descendants = 0
+        """Child runs so far, all levels together."""
+        self.descendants_left = 0
+        """Child runs that may still be started."""
         self.stop_why: Ending | None = None
         """Why it was asked to stop, if it was."""
         self.ending: Ending | None = None

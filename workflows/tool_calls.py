@@ -19,12 +19,16 @@ from executus.jsontext import ArgumentsError, parse_object
 from executus.message import ToolCallPart, ToolOutcome, ToolResultPart
 from executus.plan import RunPlan, ToolDef
 from executus.redact import Redactor
+from executus.result import RunResult
+from executus.status import Status
 from executus.step import StepStatus
 from executus.summary import summarize_call
 from executus.workflows.clock import SLACK
+from executus.workflows.delegation import Delegation, Refused, child_text
 from executus.workflows.loop import RUN_STATUS
 from executus.workflows.perform import Options, perform, perform_local
 from executus.workflows.run import Run
+from executus.workflows.scope import wait_for_end
 
 TOOL_SLACK = 10.0
 """Seconds from a tool's own time-out, kept by the worker, to Temporal's for a dead worker."""
@@ -43,6 +47,7 @@ class ToolCalls:
         self._run = run
         self.plan = plan
         self._redactor = redactor
+        self._delegation = Delegation(run, plan)
         self._tools = {tool.name: tool for tool in plan.tools}
         cap = max((tool.result_bytes for tool in plan.tools), default=1)
         width = min(plan.bounds.parallel_tools, max(1, MAX_BATCH_BYTES // cap))
@@ -56,8 +61,9 @@ class ToolCalls:
         Raises:
             CancelledError: the run is being stopped; what had finished is in `results`.
         """
+        share = self._delegation.shares(calls, self._tools)
         tasks = [
-            asyncio.create_task(self._call(iteration, ordinal, call, results))
+            asyncio.create_task(self._call(iteration, ordinal, call, results, share))
             for ordinal, call in enumerate(calls, 1)
         ]
         # return_exceptions: without it, gather leaves slow tools running behind our back.
@@ -76,6 +82,7 @@ class ToolCalls:
         ordinal: int,
         call: ToolCallPart,
         results: dict[int, ToolResultPart],
+        share: int,
     ) -> None:
         step_id = f"m{iteration}.t{ordinal}"
         tool = self._tools.get(call.name)
@@ -90,6 +97,10 @@ class ToolCalls:
             elif (problem := _argument_problem(call)) is not None:
                 results[ordinal] = _result(call, problem, "error")
                 self._end(step_id, "error", problem)
+            elif tool.agent is not None:
+                results[ordinal] = await self._delegate(step_id, call, tool, summary, share)
+                if self._run.stopping:
+                    raise asyncio.CancelledError
             else:
                 results[ordinal] = await self._dispatch(step_id, iteration, call, tool, summary)
 
@@ -137,6 +148,37 @@ class ToolCalls:
         )
         self._run.changed()
         return output.result
+
+    async def _delegate(
+        self, step_id: str, call: ToolCallPart, tool: ToolDef, summary: str, share: int
+    ) -> ToolResultPart:
+        """Run an agent as a child; when this run is stopped, the child stops first and tells."""
+        try:
+            child = self._delegation.start(step_id, call, tool, share)
+        except Refused as refused:
+            self._end(step_id, "error", str(refused))
+            return _result(call, str(refused), "error")
+        self._run.ledger.note_child(step_id, child.run_id)
+        self._run.changed()
+        await wait_for_end(child.task, on_cancel=child.stop)
+        end = child.task.result()
+        child.settle(end if isinstance(end, RunResult) else None)
+        if isinstance(end, str):
+            text = f"{tool.name} brought no result: {end}. What it did is not known: verify"
+            self._end(step_id, "unknown", text)
+            return _result(call, text, "unknown")
+        ok = end.status is Status.OK
+        self._run.ledger.finish(
+            step_id,
+            "complete" if ok else "error",
+            workflow.now(),
+            summary=f"{summary} → {end.status.value}: {end.error or end.reason.value}",
+            usage=end.usage,
+            cost_micro_usd=end.cost_micro_usd,
+        )
+        self._run.changed()
+        text = child_text(end, tool.result_bytes)
+        return _result(call, text, "ok" if ok else "error")
 
     def _options(self, tool: ToolDef, attempts: int) -> Options:
         whole = self._run.clock.seconds_left() + SLACK

@@ -5,7 +5,7 @@ Integers only: milliseconds, tokens, micro-USD. Floats drift, and one NaN poison
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple, get_args
 
@@ -118,6 +118,14 @@ def scopes_of(check: BudgetCheck) -> tuple[str, ...]:
     """The scopes a run is counted in, sorted: every transaction locks them in this order."""
     pairs = (("agent", check.agent_id), ("caller", check.caller_id), ("tenant", check.tenant_id))
     return tuple(f"{kind}:{ident(name)}" for kind, name in pairs if name)
+
+
+def may_draw(check: BudgetCheck, scopes: Collection[str]) -> bool:
+    """Whether a run may draw from a hold counted in `scopes`: only the same caller's.
+
+    `parent_run_id` comes with the request, so a caller could name somebody else's run.
+    """
+    return f"caller:{ident(check.caller_id)}" in scopes
 
 
 def scope_name(scope: str) -> str:

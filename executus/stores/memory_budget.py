@@ -40,6 +40,7 @@ from executus.stores.ledger import (
     denied_state,
     denied_unpriced,
     hours_of,
+    may_draw,
     milliseconds,
     resolve_caps,
     scope_name,
@@ -119,6 +120,8 @@ class MemoryBudget:
             return denied_state(run_id, "is settled already") if held.settled else ADMITTED
         now = micros(self._clock())
         parent = self._open(check.parent_run_id)
+        if parent is not None and not may_draw(check, parent.scopes):
+            parent = None
         own = scopes_of(check)
         hold = _Hold(
             run_id=run_id,

@@ -38,6 +38,7 @@ from executus.stores.ledger import (
     check_params,
     denied_state,
     denied_unpriced,
+    may_draw,
     milliseconds,
     scopes_of,
     whole,
@@ -178,6 +179,8 @@ class SqlBudget(BudgetDesk):
         """The run's hold with nothing in it; a child counts where its parent counts, too."""
         now = self._database.now(connection)
         parent = _parent(connection, check.parent_run_id)
+        if parent is not None and not may_draw(check, parent.scopes):
+            parent = None
         own = scopes_of(check)
         return Hold(
             run_id=run_id,

@@ -29,6 +29,7 @@ CACHED_ONLY = (
     "_in_bulk",
     "_storm_",
     "test_grant.py",
+    "test_delegation.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 

@@ -539,3 +539,14 @@ async def test_a_store_that_is_down_admits_nothing(tmp_path: Path) -> None:
         with pytest.raises(StoreError):
             await ask
     await database.close()
+
+
+async def test_nobody_draws_from_the_hold_of_another_callers_run(budget: AnyBudget) -> None:
+    await cap(budget, "day", "tokens", 50)
+    await budget.check(check("parent", tokens=50))
+    await budget.set_cap(CapChange("caller:mallory", verdict="unlimited"))
+    stranger = check("stranger", parent_run_id="parent", caller_id="mallory", tokens=30)
+    assert (await budget.check(stranger)).admitted
+    assert await used(budget, currency="tokens") == (0, 50), "drawn from a stranger's hold"
+    await budget.commit(BudgetCommit(run_id="parent", seconds=0))
+    assert await used(budget, currency="tokens") == (0, 0)
