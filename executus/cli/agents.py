@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from executus.activities.host import Host
-from executus.activities.output import schema_problem
 from executus.agent import RunnableAgent
 from executus.agents import Entry
 from executus.cli import exit as codes
 from executus.cli.compose import agents_option, app_option, compose, load_app, with_agents
 from executus.errors import ConfigError, UnknownModel
 from executus.front_matter import dump_yaml
+from executus.json_schema import schema_problem
 from executus.plugin import ExecutusPlugin
 from executus.settings import load_settings
 from executus.tools.caller import safe_for
