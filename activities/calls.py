@@ -16,7 +16,7 @@ from executus.activities.host import Host
 from executus.budget import BudgetCall, BudgetDecision, BudgetMeter
 from executus.contracts import BUDGET_DENIED, MODEL_ERROR, ModelFailure
 from executus.errors import ModelError
-from executus.estimate import message_tokens, text_tokens
+from executus.estimate import text_tokens
 from executus.models.chain import Answer, AttemptMemory, ChainFailed, answer
 from executus.models.provider import ModelReply, ModelRequest
 from executus.plan import ModelTarget, Price, RunPlan
@@ -184,7 +184,7 @@ def _estimate(
     target: ModelTarget, request: ModelRequest, run_id: str, step_id: str, number: int
 ) -> BudgetCall:
     tokens_in = text_tokens(request.system_prompt)
-    tokens_in += sum(message_tokens(item.message) for item in request.messages)
+    tokens_in += sum(item.tokens for item in request.messages)
     tokens_in += sum(text_tokens(str(tool.parameters)) + 16 for tool in request.tools)
     price = target.price
     return BudgetCall(

@@ -1,8 +1,4 @@
-"""The Anthropic Messages request: from messages to its wire fragments, and to one body.
-
-Each message is encoded once per worker and kept in `WireMessage.wire`. Cache breakpoints are set
-on copies: a cached fragment never changes.
-"""
+"""The Anthropic Messages request: from messages to content blocks, and to one body."""
 
 import json
 from collections.abc import Sequence
@@ -19,8 +15,10 @@ from executus.message import (
     ToolCallPart,
     ToolResultPart,
 )
+from executus.models import body
 from executus.models.provider import ModelRequest, WireMessage
 from executus.models.wire import (
+    Caller,
     Json,
     WireFormat,
     arguments_object,
@@ -35,15 +33,30 @@ from executus.plan import ToolDef
 FORMAT: WireFormat = "anthropic"
 IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 BREAKPOINT: Json = {"type": "ephemeral"}
+MARK = b',"cache_control":{"type":"ephemeral"}}'
+"""The end of an encoded block that has a breakpoint."""
 INSTRUCTION = "Your answer must be JSON, and nothing else, that matches this schema:\n{schema}"
 
 
-def body(request: ModelRequest, output_schema: Json | None) -> Json:
+def content(request: ModelRequest, output_schema: Json | None, caller: Caller) -> bytes:
     """The whole request body.
 
     `output_schema` is the request's in the subset that the API takes; None when there is none or
     it does not fit the subset: then the instructions say what the answer must look like.
+
+    Raises:
+        ModelError: it cannot be encoded, or something is in it that the API does not take.
     """
+    turns = _turns(request.messages, caller)
+    _mark(turns)
+    messages = (
+        b'{"role":"%b","content":[%b]}' % (role.encode(), b",".join(blocks))
+        for role, blocks in turns
+    )
+    return body.content(_head(request, output_schema), "messages", messages, caller)
+
+
+def _head(request: ModelRequest, output_schema: Json | None) -> Json:
     out: Json = {
         "model": request.model,
         "max_tokens": request.max_output_tokens,
@@ -63,7 +76,6 @@ def body(request: ModelRequest, output_schema: Json | None) -> Json:
         out["system"] = [*system[:-1], {**system[-1], "cache_control": BREAKPOINT}]
     if output_schema is not None:
         out["output_config"] = {"format": {"type": "json_schema", "schema": output_schema}}
-    out["messages"] = _mark(_merge(request.messages))
     return out
 
 
@@ -75,49 +87,37 @@ def _tools(tools: Sequence[ToolDef]) -> list[JsonValue]:
     return [*out]
 
 
-def _merge(messages: Sequence[WireMessage]) -> list[tuple[str, list[JsonValue]]]:
+def _turns(messages: Sequence[WireMessage], caller: Caller) -> list[tuple[str, list[bytes]]]:
     """One entry per change of role: the API wants all results of a turn in one user message."""
-    merged: list[tuple[str, list[JsonValue]]] = []
+    turns: list[tuple[str, list[bytes]]] = []
     for message in messages:
-        for fragment in fragments(message):
-            role, content = str(fragment["role"]), fragment["content"]
-            blocks = content if isinstance(content, list) else []
-            if merged and merged[-1][0] == role:
-                merged[-1][1].extend(blocks)
-            else:
-                merged.append((role, list(blocks)))
-    return merged
+        role = "assistant" if message.message.role == "assistant" else "user"
+        blocks = body.pieces(message, FORMAT, _encode, caller)
+        if blocks and turns and turns[-1][0] == role:
+            turns[-1][1].extend(blocks)
+        elif blocks:
+            turns.append((role, list(blocks)))
+    return turns
 
 
-def _mark(merged: list[tuple[str, list[JsonValue]]]) -> list[JsonValue]:
+def _mark(turns: list[tuple[str, list[bytes]]]) -> None:
     """Set a breakpoint on the last block, and on the one where the previous call had its own.
 
     The second one is there because the API looks back only 20 blocks from a breakpoint for an
     earlier entry, and one turn of parallel tool calls may be longer than that.
     """
-    users = [i for i, (role, _) in enumerate(merged) if role == "user"]
-    for index in {len(merged) - 1, *users[-2:]} if merged else ():
-        blocks = merged[index][1]
-        last = blocks[-1]
-        if isinstance(last, dict):
-            blocks[-1] = {**last, "cache_control": BREAKPOINT}
-    return [{"role": role, "content": blocks} for role, blocks in merged]
-
-
-def fragments(message: WireMessage) -> list[Json]:
-    """The encoded message: one entry, or none when it has nothing to show."""
-    cached = message.wire.get(FORMAT)
-    if cached is None:
-        cached = message.wire[FORMAT] = _encode(message.message)
-    return cached
+    users = [i for i, (role, _) in enumerate(turns) if role == "user"]
+    for index in {len(turns) - 1, *users[-2:]} if turns else ():
+        blocks = turns[index][1]
+        blocks[-1] = blocks[-1][:-1] + MARK
 
 
 def _encode(message: Message) -> list[Json]:
+    """The blocks of a message; none when it has nothing to show."""
     blocks = [block for part in message.parts if (block := _block(part))]
     while blocks and _thinks(blocks[-1]):  # the API refuses a turn that ends in thought
         blocks.pop()
-    role = "assistant" if message.role == "assistant" else "user"
-    return [{"role": role, "content": [*blocks]}] if blocks else []
+    return blocks
 
 
 def _thinks(block: Json) -> bool:

@@ -1,37 +1,17 @@
-"""Anthropic's Messages API.
-
-Importing this module takes seconds, because the SDK does: do it when the worker starts, not in
-the first call, where it would eat the call's time and stop the event loop.
-"""
+"""Anthropic's Messages API."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, cast
-
-from anthropic import AsyncAnthropic, AsyncStream, Timeout, transform_schema
+from collections.abc import Mapping
 
 from executus.message import Message, Part
 from executus.models import anthropic_format as fmt
+from executus.models.adapter import Adapter, Connection, Draft
+from executus.models.anthropic_client import AnthropicClient, subset
 from executus.models.loose import count, obj, text
 from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
-from executus.models.wire import (
-    CONNECT_TIMEOUT,
-    Caller,
-    Json,
-    Meter,
-    call_part,
-    dump,
-    guarded,
-    incomplete,
-    text_parts,
-    thinking_parts,
-)
+from executus.models.sdk_client import Access
+from executus.models.wire import Caller, call_part, incomplete, text_parts, thinking_parts
 from executus.usage import Usage
-
-if TYPE_CHECKING:
-    import httpx2
-
-DEFAULT_URL = "https://api.anthropic.com"
 
 STOPS: Mapping[str, StopReason] = {
     "end_turn": "end",
@@ -45,84 +25,20 @@ STOPS: Mapping[str, StopReason] = {
 """The API's reasons. One that it may add later counts as an end."""
 
 
-class AnthropicMessages:
-    """A `Provider` for Anthropic's Messages API; one client, and its connections, for its life.
+class AnthropicMessages(Adapter):
+    """A `Provider` for Anthropic's Messages API."""
 
-    `http_client` brings own proxies, certificates or limits; it is closed with the provider.
-    """
+    default_name = "anthropic"
+    path = "/v1/messages"
 
-    def __init__(
-        self,
-        *,
-        api_key: str,
-        name: str = "anthropic",
-        base_url: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        http_client: "httpx2.AsyncClient | None" = None,
-    ) -> None:
-        self._name = name
-        self._key = api_key
-        self._base_url = base_url or DEFAULT_URL
-        self._headers = dict(headers or {})
-        self._http_client = http_client
-        self._client: AsyncAnthropic | None = None
-        self._caller = Caller(name, (api_key, *self._headers.values()))
+    def _connect(self, access: Access) -> Connection:
+        return AnthropicClient(access)
 
-    @property
-    def name(self) -> str:
-        """The part of a spec before the first slash."""
-        return self._name
+    def _content(self, request: ModelRequest) -> bytes:
+        return fmt.content(request, subset(request.output_schema), self._caller)
 
-    async def complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
-        """Make one call; see `Provider.complete`.
-
-        Raises:
-            ModelError: for every failure, classified.
-        """
-        call = self._complete(request, progress)
-        return await guarded(call, timeout=request.timeout, caller=self._caller)
-
-    async def close(self) -> None:
-        """Release connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
-
-    async def _complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
-        content = dump(fmt.body(request, _subset(request.output_schema)), self._caller)
-        stream = await self._open().post(
-            "/v1/messages",
-            cast_to=object,
-            content=content,
-            options={"timeout": Timeout(request.timeout, connect=CONNECT_TIMEOUT)},
-            stream=True,
-            stream_cls=AsyncStream[object],
-        )
-        draft = _Draft(self._caller, progress)
-        async with stream:
-            await draft.read(stream.__aiter__())
-        return draft.reply(request.model)
-
-    def _open(self) -> AsyncAnthropic:
-        if self._client is None:
-            self._client = AsyncAnthropic(
-                api_key=self._key,
-                base_url=self._base_url,
-                max_retries=0,
-                default_headers=self._headers,
-                http_client=self._http_client,
-            )
-        return self._client
-
-
-def _subset(schema: Json | None) -> Json | None:
-    """`schema` in the subset that the API takes, or None when it does not fit."""
-    if schema is None:
-        return None
-    try:
-        return cast("Json", transform_schema(schema))
-    except (ValueError, TypeError, AssertionError, AttributeError):
-        return None
+    def _draft(self, progress: Progress) -> Draft:
+        return _Draft(self._caller, progress)
 
 
 class _Block:
@@ -161,23 +77,15 @@ class _Block:
         return json.dumps(given, ensure_ascii=False, separators=(",", ":")) if given else "{}"
 
 
-class _Draft:
-    """The reply as its events arrive."""
-
+class _Draft(Draft):
     def __init__(self, caller: Caller, progress: Progress) -> None:
-        self._caller = caller
-        self._progress = progress
-        self._meter = Meter(caller)
+        super().__init__(caller, progress)
         self._blocks: dict[int, _Block] = {}
         self._usage: dict[str, object] = {}
         self._model = ""
         self._stop = ""
 
-    async def read(self, events: AsyncIterator[object]) -> None:
-        async for event in events:
-            self._take(obj(event))
-
-    def _take(self, event: dict[str, object]) -> None:
+    def take(self, event: dict[str, object]) -> None:
         match event.get("type"):
             case "message_start":
                 message = obj(event.get("message"))
@@ -186,7 +94,7 @@ class _Draft:
             case "content_block_start":
                 block = _Block(obj(event.get("content_block")))
                 self._blocks[self._index(event)] = block
-                self._meter.add(*block.text, text(block.body.get("data")))
+                self.count(*block.text, text(block.body.get("data")))
                 self._show(block, block.text[0])
             case "content_block_delta":
                 self._grow(self._blocks[self._index(event)], obj(event.get("delta")))
@@ -208,7 +116,7 @@ class _Draft:
         piece = text(delta.get("text")) or text(delta.get("thinking"))
         partial = text(delta.get("partial_json"))
         signature = text(delta.get("signature"))
-        self._meter.add(piece, partial, signature)
+        self.count(piece, partial, signature)
         if piece:
             block.text.append(piece)
             self._show(block, piece)
@@ -220,7 +128,7 @@ class _Draft:
         if block.kind == "text" and piece:
             self._progress(piece)
 
-    def reply(self, asked: str) -> ModelReply:
+    def reply(self, asked: str, sent: int) -> ModelReply:
         if not self._stop:
             raise incomplete(self._caller, "the stream ended without a stop reason")
         parts = tuple(

@@ -1,7 +1,4 @@
-"""The Chat Completions request: from messages to its wire fragments, and to one body.
-
-Each message is encoded once per worker and kept in `WireMessage.wire`.
-"""
+"""The Chat Completions request: from messages to chat messages, and to one body."""
 
 import json
 
@@ -17,9 +14,11 @@ from executus.message import (
     ToolCallPart,
     ToolResultPart,
 )
-from executus.models.provider import ModelRequest, WireMessage
+from executus.models import body
+from executus.models.provider import ModelRequest
 from executus.models.wire import (
     MALFORMED,
+    Caller,
     Json,
     WireFormat,
     arguments_object,
@@ -39,8 +38,20 @@ REASONING = ("reasoning_content", "reasoning")
 IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 
-def body(request: ModelRequest, *, official: bool) -> Json:
-    """The whole request body. `official`: the server is OpenAI and knows every field."""
+def content(request: ModelRequest, caller: Caller, *, official: bool) -> bytes:
+    """The whole request body. `official`: the server is OpenAI and knows every field.
+
+    Raises:
+        ModelError: it cannot be encoded, or something is in it that the API does not take.
+    """
+    system: Json = {"role": "system", "content": request.system_prompt}
+    messages = [body.dump(system, caller)] if request.system_prompt else []
+    for message in request.messages:
+        messages += body.pieces(message, FORMAT, _encode, caller)
+    return body.content(_head(request, official=official), "messages", messages, caller)
+
+
+def _head(request: ModelRequest, *, official: bool) -> Json:
     out: Json = {
         "model": request.model,
         "stream": True,
@@ -64,7 +75,6 @@ def body(request: ModelRequest, *, official: bool) -> Json:
         out["prompt_cache_key"] = cache_key(request.cache_key)
     if request.output_schema is not None:
         out["response_format"] = _format(request.output_schema)
-    out["messages"] = _messages(request)
     return out
 
 
@@ -73,19 +83,8 @@ def _format(schema: Json) -> Json:
     return {"type": "json_schema", "json_schema": named}
 
 
-def _messages(request: ModelRequest) -> list[JsonValue]:
-    system: Json = {"role": "system", "content": request.system_prompt}
-    start: list[JsonValue] = [system] if request.system_prompt else []
-    return [*start, *(f for message in request.messages for f in fragments(message))]
-
-
-def fragments(message: WireMessage) -> list[Json]:
-    """The encoded message: its chat messages in order."""
-    cached = message.wire.get(FORMAT)
-    if cached is None:
-        encode = _assistant if message.message.role == "assistant" else _other
-        cached = message.wire[FORMAT] = encode(message.message)
-    return cached
+def _encode(message: Message) -> list[Json]:
+    return _assistant(message) if message.role == "assistant" else _other(message)
 
 
 def _assistant(message: Message) -> list[Json]:

@@ -1,20 +1,19 @@
 """OpenAI's Chat Completions API, and the many servers that speak it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from executus.message import Message, Part
 from executus.models import chat_format as fmt
+from executus.models.adapter import Adapter, Connection, Draft
 from executus.models.loose import count, items, obj, text
 from executus.models.openai_client import OpenAIClient
 from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
+from executus.models.sdk_client import Access
 from executus.models.wire import (
     Caller,
-    Meter,
     call_part,
-    dump,
     estimated,
-    guarded,
     incomplete,
     text_parts,
     thinking_parts,
@@ -31,54 +30,42 @@ STOPS: Mapping[str, StopReason] = {"length": "length", "content_filter": "refusa
 """Finish reasons that are not an end; servers name an end in many ways (stop, eos, ...)."""
 
 
-class OpenAIChat:
-    """A `Provider` for the Chat Completions API; one client, and its connections, for its life.
+class OpenAIChat(Adapter):
+    """A `Provider` for the Chat Completions API.
 
-    `dialect` None: `compatible` when a `base_url` is given, else `openai`. `http_client` brings
-    own proxies, certificates or limits; it is closed with the provider.
+    `dialect` None: `compatible` when a `base_url` is given, else `openai`.
     """
+
+    default_name = "openai-chat"
+    path = "/chat/completions"
 
     def __init__(
         self,
         *,
         api_key: str,
-        name: str = "openai-chat",
+        name: str | None = None,
         base_url: str | None = None,
         dialect: Dialect | None = None,
         headers: Mapping[str, str] | None = None,
         http_client: "httpx2.AsyncClient | None" = None,
     ) -> None:
-        self._name = name
         self._official = (dialect or ("compatible" if base_url else "openai")) == "openai"
-        self._caller = Caller(name, (api_key, *(headers or {}).values()))
-        self._client = OpenAIClient(
-            api_key=api_key, base_url=base_url, headers=headers, http_client=http_client
+        super().__init__(
+            api_key=api_key,
+            name=name,
+            base_url=base_url,
+            headers=headers,
+            http_client=http_client,
         )
 
-    @property
-    def name(self) -> str:
-        """The part of a spec before the first slash."""
-        return self._name
+    def _connect(self, access: Access) -> Connection:
+        return OpenAIClient(access)
 
-    async def complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
-        """Make one call; see `Provider.complete`.
+    def _content(self, request: ModelRequest) -> bytes:
+        return fmt.content(request, self._caller, official=self._official)
 
-        Raises:
-            ModelError: for every failure, classified.
-        """
-        call = self._complete(request, progress)
-        return await guarded(call, timeout=request.timeout, caller=self._caller)
-
-    async def close(self) -> None:
-        """Release connections."""
-        await self._client.close()
-
-    async def _complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
-        content = dump(fmt.body(request, official=self._official), self._caller)
-        draft = _Draft(self._caller, progress)
-        async with self._client.stream("/chat/completions", content, request.timeout) as events:
-            await draft.read(events)
-        return draft.reply(request.model, sent=len(content))
+    def _draft(self, progress: Progress) -> Draft:
+        return _Draft(self._caller, progress)
 
 
 class _Call:
@@ -92,13 +79,9 @@ class _Call:
         self.arguments: list[str] = []
 
 
-class _Draft:
-    """The reply as its chunks arrive."""
-
+class _Draft(Draft):
     def __init__(self, caller: Caller, progress: Progress) -> None:
-        self._caller = caller
-        self._progress = progress
-        self._meter = Meter(caller)
+        super().__init__(caller, progress)
         self._text: list[str] = []
         self._reasoning: dict[str, list[str]] = {}
         self._calls: list[_Call] = []
@@ -108,14 +91,10 @@ class _Draft:
         self._model = ""
         self._finish = ""
 
-    async def read(self, events: AsyncIterator[object]) -> None:
-        async for event in events:
-            self._take(obj(event))
-
-    def _take(self, chunk: dict[str, object]) -> None:
-        self._model = text(chunk.get("model")) or self._model
-        self._usage = obj(chunk.get("usage")) or self._usage
-        for choice in items(chunk.get("choices"))[:1]:
+    def take(self, event: dict[str, object]) -> None:
+        self._model = text(event.get("model")) or self._model
+        self._usage = obj(event.get("usage")) or self._usage
+        for choice in items(event.get("choices"))[:1]:
             self._finish = text(choice.get("finish_reason")) or self._finish
             delta = obj(choice.get("delta"))
             self._say(text(delta.get("content")))
@@ -124,14 +103,14 @@ class _Draft:
             self._say(refusal)
             for key in fmt.REASONING:
                 if piece := text(delta.get(key)):
-                    self._meter.add(piece)
+                    self.count(piece)
                     self._reasoning.setdefault(key, []).append(piece)
             for call in items(delta.get("tool_calls")):
                 self._grow(call)
 
     def _say(self, piece: str) -> None:
         if piece:
-            self._meter.add(piece)
+            self.count(piece)
             self._text.append(piece)
             self._progress(piece)
 
@@ -140,7 +119,7 @@ class _Draft:
         call = self._call(delta.get("index"), text(delta.get("id")))
         call.name = call.name or text(function.get("name"))
         piece = text(function.get("arguments"))
-        self._meter.add(piece)
+        self.count(piece)
         call.arguments.append(piece)
 
     def _call(self, index: object, call_id: str) -> _Call:
@@ -158,7 +137,7 @@ class _Draft:
         current.call_id = current.call_id or call_id
         return current
 
-    def reply(self, asked: str, *, sent: int) -> ModelReply:
+    def reply(self, asked: str, sent: int) -> ModelReply:
         if not self._finish:
             raise incomplete(self._caller, "the stream ended without a finish reason")
         parts: list[Part] = []
@@ -175,7 +154,7 @@ class _Draft:
             stop = "refusal"
         elif stop == "end" and self._calls:
             stop = "tool_calls"
-        usage = estimated(_usage(self._usage), sent, self._meter.characters)
+        usage = estimated(_usage(self._usage), sent, self._characters)
         message = Message(role="assistant", parts=tuple(parts))
         return ModelReply(message, stop, usage, self._model or asked)
 

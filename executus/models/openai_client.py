@@ -1,36 +1,20 @@
 """The long-lived OpenAI client behind both OpenAI formats: the only importer of `openai`."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from openai import AsyncOpenAI, AsyncStream, Timeout
 
-from executus.models.wire import CONNECT_TIMEOUT
-
-if TYPE_CHECKING:
-    import httpx2
+from executus.models.sdk_client import CONNECT_TIMEOUT, Access, SdkClient
 
 DEFAULT_URL = "https://api.openai.com/v1"
 
 
-class OpenAIClient:
-    """Opened at the first call; retries nothing, because Temporal does."""
+class OpenAIClient(SdkClient[AsyncOpenAI]):
+    """See `executus.models.adapter.Connection`."""
 
-    def __init__(
-        self,
-        *,
-        api_key: str,
-        base_url: str | None,
-        headers: Mapping[str, str] | None,
-        http_client: "httpx2.AsyncClient | None",
-    ) -> None:
-        self._key = api_key
-        # Always explicit: the SDK would take OPENAI_BASE_URL and send the key there.
-        self._base_url = base_url or DEFAULT_URL
-        self._headers = dict(headers or {})
-        self._http_client = http_client
-        self._client: AsyncOpenAI | None = None
+    def __init__(self, access: Access) -> None:
+        super().__init__(AsyncOpenAI, access, DEFAULT_URL)
 
     @asynccontextmanager
     async def stream(
@@ -40,7 +24,7 @@ class OpenAIClient:
         timeout: float,  # noqa: ASYNC109 - the transport's own, beside the caller's
     ) -> AsyncGenerator[AsyncIterator[object]]:
         """POST `content` and iterate over the events of the answer as plain JSON values."""
-        stream = await self._open().post(
+        stream = await self.opened().post(
             path,
             cast_to=object,
             content=content,
@@ -53,20 +37,3 @@ class OpenAIClient:
         )
         async with stream:
             yield stream.__aiter__()
-
-    async def close(self) -> None:
-        """Release connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
-
-    def _open(self) -> AsyncOpenAI:
-        if self._client is None:
-            self._client = AsyncOpenAI(
-                api_key=self._key,
-                base_url=self._base_url,
-                max_retries=0,
-                default_headers=self._headers,
-                http_client=self._http_client,
-            )
-        return self._client

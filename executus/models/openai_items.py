@@ -1,10 +1,8 @@
 """The OpenAI Responses request: from messages to input items, and to one body.
 
-Each message is encoded once per worker and kept in `WireMessage.wire`. Nothing is stored at the
-provider (`store=false`): reasoning travels with us, encrypted by the provider.
+Nothing is stored at the provider (`store=false`): reasoning travels with us, encrypted by the
+provider.
 """
-
-from collections.abc import Sequence
 
 from pydantic import JsonValue
 
@@ -18,8 +16,10 @@ from executus.message import (
     ToolCallPart,
     ToolResultPart,
 )
-from executus.models.provider import ModelRequest, WireMessage
+from executus.models import body
+from executus.models.provider import ModelRequest
 from executus.models.wire import (
+    Caller,
     Json,
     WireFormat,
     cache_key,
@@ -43,8 +43,21 @@ PHASE = "phase"
 label back with the message, and a text part has no room for it."""
 
 
-def body(request: ModelRequest) -> Json:
-    """The whole request body."""
+def content(request: ModelRequest, caller: Caller) -> bytes:
+    """The whole request body.
+
+    Raises:
+        ModelError: it cannot be encoded, or something is in it that the API does not take.
+    """
+    items = (
+        piece
+        for message in request.messages
+        for piece in body.pieces(message, FORMAT, _encode, caller)
+    )
+    return body.content(_head(request), "input", items, caller)
+
+
+def _head(request: ModelRequest) -> Json:
     out: Json = {"model": request.model, "stream": True, "store": False}
     if request.tools:
         out["tools"] = [
@@ -68,7 +81,6 @@ def body(request: ModelRequest) -> Json:
     if request.output_schema is not None:
         out["text"] = {"format": _format(request.output_schema)}
     out["max_output_tokens"] = max(MIN_OUTPUT, request.max_output_tokens)
-    out["input"] = _input(request.messages)
     return out
 
 
@@ -81,17 +93,8 @@ def _format(schema: Json) -> Json:
     }
 
 
-def _input(messages: Sequence[WireMessage]) -> list[JsonValue]:
-    return [item for message in messages for item in fragments(message)]
-
-
-def fragments(message: WireMessage) -> list[Json]:
-    """The encoded message: its input items in order."""
-    cached = message.wire.get(FORMAT)
-    if cached is None:
-        encode = _assistant if message.message.role == "assistant" else _other
-        cached = message.wire[FORMAT] = encode(message.message)
-    return cached
+def _encode(message: Message) -> list[Json]:
+    return _assistant(message) if message.role == "assistant" else _other(message)
 
 
 def _assistant(message: Message) -> list[Json]:

@@ -1,97 +1,47 @@
 """OpenAI's Responses API."""
 
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from executus.message import Message, Part
 from executus.models import openai_items as fmt
+from executus.models.adapter import Adapter, Connection, Draft
 from executus.models.faults import from_payload
 from executus.models.loose import count, items, obj, text
 from executus.models.openai_client import OpenAIClient
 from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
-from executus.models.wire import (
-    Caller,
-    Meter,
-    call_part,
-    dump,
-    guarded,
-    incomplete,
-    text_parts,
-    thinking_parts,
-)
+from executus.models.sdk_client import Access
+from executus.models.wire import Caller, call_part, incomplete, text_parts, thinking_parts
 from executus.usage import Usage
-
-if TYPE_CHECKING:
-    import httpx2
 
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
 CUTS: Mapping[str, StopReason] = {"max_output_tokens": "length", "content_filter": "refusal"}
 """Reasons of an incomplete response."""
 
 
-class OpenAIResponses:
-    """A `Provider` for OpenAI's Responses API; one client, and its connections, for its life.
+class OpenAIResponses(Adapter):
+    """A `Provider` for OpenAI's Responses API."""
 
-    `http_client` brings own proxies, certificates or limits; it is closed with the provider.
-    """
+    default_name = "openai"
+    path = "/responses"
 
-    def __init__(
-        self,
-        *,
-        api_key: str,
-        name: str = "openai",
-        base_url: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        http_client: "httpx2.AsyncClient | None" = None,
-    ) -> None:
-        self._name = name
-        self._caller = Caller(name, (api_key, *(headers or {}).values()))
-        self._client = OpenAIClient(
-            api_key=api_key, base_url=base_url, headers=headers, http_client=http_client
-        )
+    def _connect(self, access: Access) -> Connection:
+        return OpenAIClient(access)
 
-    @property
-    def name(self) -> str:
-        """The part of a spec before the first slash."""
-        return self._name
+    def _content(self, request: ModelRequest) -> bytes:
+        return fmt.content(request, self._caller)
 
-    async def complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
-        """Make one call; see `Provider.complete`.
-
-        Raises:
-            ModelError: for every failure, classified.
-        """
-        call = self._complete(request, progress)
-        return await guarded(call, timeout=request.timeout, caller=self._caller)
-
-    async def close(self) -> None:
-        """Release connections."""
-        await self._client.close()
-
-    async def _complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
-        content = dump(fmt.body(request), self._caller)
-        draft = _Draft(self._caller, progress)
-        async with self._client.stream("/responses", content, request.timeout) as events:
-            await draft.read(events)
-        return draft.reply(request.model)
+    def _draft(self, progress: Progress) -> Draft:
+        return _Draft(self._caller, progress)
 
 
-class _Draft:
-    """The reply as its events arrive."""
-
+class _Draft(Draft):
     def __init__(self, caller: Caller, progress: Progress) -> None:
-        self._caller = caller
-        self._progress = progress
-        self._meter = Meter(caller)
+        super().__init__(caller, progress)
         self._done: dict[int, dict[str, object]] = {}
         self._response: dict[str, object] = {}
         self._kind = ""
 
-    async def read(self, events: AsyncIterator[object]) -> None:
-        async for event in events:
-            self._take(obj(event))
-
-    def _take(self, event: dict[str, object]) -> None:
+    def take(self, event: dict[str, object]) -> None:
         kind = text(event.get("type"))
         if kind == "error":
             raise from_payload(event, provider=self._caller.provider, secrets=self._caller.secrets)
@@ -103,11 +53,11 @@ class _Draft:
             self._done[position] = obj(event.get("item"))
         elif kind.endswith(".delta"):
             piece = text(event.get("delta"))
-            self._meter.add(piece)
+            self.count(piece)
             if kind == "response.output_text.delta" and piece:
                 self._progress(piece)
 
-    def reply(self, asked: str) -> ModelReply:
+    def reply(self, asked: str, sent: int) -> ModelReply:
         stop = self._stop()
         # The terminal event repeats every item, cut ones included; some servers leave it empty.
         output = items(self._response.get("output")) or [

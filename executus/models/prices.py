@@ -7,7 +7,7 @@ Money is integer micro-USD and rounds up.
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -92,6 +92,7 @@ class Prices:
         return FREE if given is None and spec.startswith("scripted/") else given
 
 
+@lru_cache(maxsize=1_024)  # bounded: runs may name models by any text
 def _lookup(spec: str) -> "ModelInfo | None":
     from genai_prices import data_snapshot  # noqa: PLC0415 - half a second, and only where needed
 

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
+from executus.estimate import message_tokens
 from executus.message import Message
 from executus.plan import ToolDef
 from executus.usage import Usage
@@ -18,22 +19,26 @@ StopReason = Literal["end", "tool_calls", "length", "refusal"]
 `ModelError(fault="incomplete_response")`."""
 
 
-Fragments = dict[str, list[dict[str, JsonValue]]]
-"""Wire format -> a message as it goes over the wire."""
-
-
 @dataclass(slots=True)
 class WireMessage:
     """A message of the conversation, with its encoded forms kept beside it.
 
-    Messages never change, so an adapter encodes each one once per worker and keeps the fragment in
+    Messages never change, so an adapter encodes each one once per worker and keeps the bytes in
     `wire` under its own format's name.
     """
 
     message: Message
     """What it is; never a summary (those are lowered to user messages)."""
-    wire: Fragments = field(default_factory=dict[str, list[dict[str, JsonValue]]])
-    """Wire format -> encoded fragments. Read-only once written: copy before changing one."""
+    wire: dict[str, tuple[bytes, ...]] = field(default_factory=dict[str, tuple[bytes, ...]])
+    """Wire format -> the message as JSON, in the pieces that the format's list is made of."""
+    _tokens: int = field(default=0, init=False, repr=False, compare=False)
+
+    @property
+    def tokens(self) -> int:
+        """Estimated tokens (`executus.estimate`), counted once."""
+        if not self._tokens:
+            self._tokens = message_tokens(self.message)
+        return self._tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,9 @@
-"""What the three wire formats share: bounds, safe identifiers, and the guard around a call.
+"""What the three wire formats share: bounds, safe identifiers, parts of a reply."""
 
-A request's body is made here as bytes and handed to the SDK's own `post(content=...)`. The SDK
-still does authentication, connections, error statuses and event parsing; what it is kept from is
-walking the whole message list again before each call.
-"""
-
-import asyncio
 import json
 import re
 from base64 import b64encode
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
@@ -26,9 +20,7 @@ from executus.message import (
     ToolCallPart,
     ToolResultPart,
 )
-from executus.models.faults import classify
 from executus.models.loose import is_list, is_object, items, obj
-from executus.models.provider import ModelReply
 from executus.sanitize import cap_text, clean_text
 from executus.usage import Usage
 
@@ -37,12 +29,6 @@ Json = dict[str, JsonValue]
 WireFormat = Literal["anthropic", "openai-responses", "openai-chat"]
 """Key of `WireMessage.wire`, and the `ThinkingPart.provider` that goes back to this format."""
 
-MAX_REPLY = 4_000_000
-"""Characters of text, arguments and reasoning in one reply. A server that sends more ignores
-`max_output_tokens`; reading stops, and the fault is final (`request_rejected`), because the same
-request would bring, and cost, the same again."""
-CONNECT_TIMEOUT = 10.0
-"""Seconds to open a connection."""
 MAX_ID = 40
 """Characters of a tool call id on the wire: the shortest bound of the three formats."""
 MAX_TOOL_NAME = 64
@@ -61,34 +47,6 @@ class Caller:
     """Provider name."""
     secrets: tuple[str, ...]
     """Texts cut out of every error message."""
-
-
-async def guarded(call: Awaitable[ModelReply], *, timeout: float, caller: Caller) -> ModelReply:  # noqa: ASYNC109 - it is the call's own bound, reported as a fault
-    """Await `call` for at most `timeout` seconds and turn every failure into a `ModelError`.
-
-    Cancellation passes through. The error is raised with no exception behind it: the SDK's own
-    exceptions hold the request, and the request holds the key.
-    """
-    try:
-        async with asyncio.timeout(timeout):
-            return await call
-    except Exception as error:  # noqa: BLE001 - this is the boundary
-        failure = classify(error, provider=caller.provider, secrets=caller.secrets)
-    raise failure
-
-
-def dump(body: Mapping[str, JsonValue], caller: Caller) -> bytes:
-    """The request's body.
-
-    Raises:
-        ModelError: `request_rejected`, when it is not JSON (a lone surrogate, NaN).
-    """
-    try:
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    except (ValueError, TypeError, RecursionError) as error:
-        kind = type(error).__name__
-    message = f"{caller.provider}: the request cannot be encoded as JSON ({kind})"
-    raise ModelError(message, fault="request_rejected", sent=False)
 
 
 def unsupported(caller: str, what: str) -> ModelError:
@@ -143,28 +101,6 @@ def arguments_object(arguments: str) -> dict[str, JsonValue]:
 
 def _is_json_object(value: object) -> TypeGuard[dict[str, JsonValue]]:
     return isinstance(value, dict)
-
-
-class Meter:
-    """Counts what a reply brought so far and stops it at `MAX_REPLY`."""
-
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
-        self.characters = 0
-
-    def add(self, *pieces: str) -> None:
-        """Count `pieces`.
-
-        Raises:
-            ModelError: `request_rejected`, when the reply is larger than any reply may be.
-        """
-        self.characters += sum(map(len, pieces))
-        if self.characters > MAX_REPLY:
-            name = self._caller.provider
-            message = (
-                f"{name} sent more than {MAX_REPLY:,} characters in one reply; reading stopped"
-            )
-            raise ModelError(message, fault="request_rejected")
 
 
 def incomplete(caller: Caller, detail: str) -> ModelError:

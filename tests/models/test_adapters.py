@@ -6,6 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from anthropic._utils._json import openapi_dumps as anthropic_dumps
+from openai._utils._json import openapi_dumps as openai_dumps
 
 from executus.errors import ModelError
 from executus.message import (
@@ -233,18 +235,64 @@ async def test_each_turn_only_appends_to_the_prompt_before_it(api: str) -> None:
 
 
 @EACH_API
-async def test_a_message_is_encoded_once_and_its_fragment_never_changes(api: str) -> None:
+async def test_a_message_is_encoded_once_and_its_bytes_never_change(api: str) -> None:
     messages = wired(*CONVERSATION)
     async with scripted(api, *[say("ok")] * 9) as (server, provider):
         given = ModelRequest("m", "S", messages, (ADD,), timeout=5)
         await provider.complete(given, quiet)
         kept = [message.wire[api] for message in messages]
-        frozen = json.dumps(kept)
         await provider.complete(given, quiet)
     assert all(m.wire[api] is k for m, k in zip(messages, kept, strict=True))
-    assert json.dumps(kept) == frozen
-    assert "cache_control" not in frozen
+    assert not any(b"cache_control" in piece for pieces in kept for piece in pieces)
     assert server.journal[0].raw == server.journal[1].raw
+
+
+POISON = (
+    "\x00 \x1b[31m \x7f \x85 \u2028\u2029 \ufeff \u202eevil \U0001f469\u200d\U0001f680 "
+    "\ufffd \uffff "
+    '"quoted" \\ back \\u0041 \r\n\t </script> {{ %b %s }} ]}'
+)
+SDK_DUMPS = {
+    "anthropic": anthropic_dumps,
+    "openai-responses": openai_dumps,
+    "openai-chat": openai_dumps,
+}
+
+
+@EACH_API
+async def test_joined_pieces_are_the_bytes_that_the_sdks_own_encoder_makes(api: str) -> None:
+    poisoned = (
+        user(POISON),
+        assistant(
+            TextPart(text=POISON),
+            ToolCallPart(id="c1", name="add", arguments=json.dumps({"a": POISON})),
+            ToolCallPart(id="c2", name="ping", arguments=POISON),
+        ),
+        result("c1", POISON),
+        result("c2", POISON, "error"),
+        assistant(),
+        user(""),
+        user("go on"),
+    )
+    options = {"system_prompt": POISON, "tools": (ADD, PING), "output_schema": ADD.parameters}
+    async with scripted(api, *[say("ok")] * 9) as (server, provider):
+        for given in (request(*poisoned, **options), request(assistant()), request(user(POISON))):
+            await provider.complete(given, quiet)
+    for exchange in server.journal:
+        assert exchange.raw == SDK_DUMPS[api](json.loads(exchange.raw))
+    assert json.dumps(POISON, ensure_ascii=False).encode() in server.journal[0].raw
+
+
+@EACH_API
+async def test_text_that_is_no_unicode_is_refused_and_nothing_is_sent(api: str) -> None:
+    odd = Message.model_construct(
+        role="user", parts=(TextPart.model_construct(type="text", text="\ud800"),)
+    )
+    async with scripted(api, say("ok")) as (server, provider):
+        with pytest.raises(ModelError, match="cannot be encoded as JSON") as refused:
+            await provider.complete(request(odd), quiet)
+        assert (refused.value.fault, refused.value.sent) == ("request_rejected", False)
+        assert server.journal == []
 
 
 def marks(value: Any) -> int:

@@ -1,0 +1,148 @@
+"""What the three adapters have in common: one kept client, one guarded call, one bounded reply."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from executus.errors import ModelError
+from executus.models.faults import classify
+from executus.models.loose import obj
+from executus.models.provider import ModelReply, ModelRequest, Progress
+from executus.models.sdk_client import Access
+from executus.models.wire import Caller
+
+if TYPE_CHECKING:
+    import httpx2
+
+MAX_REPLY = 4_000_000
+"""Characters of text, arguments and reasoning in one reply. A server that sends more ignores
+`max_output_tokens`; reading stops, and the fault is final (`request_rejected`), because the same
+request would bring, and cost, the same again."""
+
+
+class Connection(Protocol):
+    """A provider SDK's client, as an adapter uses it."""
+
+    def stream(
+        self, path: str, content: bytes, timeout: float
+    ) -> AbstractAsyncContextManager[AsyncIterator[object]]:
+        """POST `content` and iterate over the events of the answer as plain JSON values."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+class Draft(ABC):
+    """A reply as its events arrive."""
+
+    def __init__(self, caller: Caller, progress: Progress) -> None:
+        self._caller = caller
+        self._progress = progress
+        self._characters = 0
+
+    @abstractmethod
+    def take(self, event: dict[str, object]) -> None:
+        """Read the next event."""
+
+    @abstractmethod
+    def reply(self, asked: str, sent: int) -> ModelReply:
+        """The reply, once there are no more events.
+
+        `asked` is the model's name in the request, `sent` the request's size in bytes.
+
+        Raises:
+            ModelError: it is not complete.
+        """
+
+    def count(self, *pieces: str) -> None:
+        """Count what the reply brought.
+
+        Raises:
+            ModelError: `request_rejected`, when the reply is larger than any reply may be.
+        """
+        self._characters += sum(map(len, pieces))
+        if self._characters > MAX_REPLY:
+            name = self._caller.provider
+            message = (
+                f"{name} sent more than {MAX_REPLY:,} characters in one reply; reading stopped"
+            )
+            raise ModelError(message, fault="request_rejected")
+
+
+class Adapter(ABC):
+    """A `Provider` for one wire format; one client, and its connections, for its life.
+
+    `http_client` brings own proxies, certificates or limits; it is closed with the provider.
+    """
+
+    default_name: ClassVar[str]
+    """The provider's name where the host gives none."""
+    path: ClassVar[str]
+    """Where requests go, below the base URL."""
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        name: str | None = None,
+        base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        http_client: "httpx2.AsyncClient | None" = None,
+    ) -> None:
+        headers = dict(headers or {})
+        self._name = name or self.default_name
+        self._caller = Caller(self._name, (api_key, *headers.values()))
+        self._client = self._connect(Access(api_key, base_url, headers, http_client))
+
+    @property
+    def name(self) -> str:
+        """The part of a spec before the first slash."""
+        return self._name
+
+    async def complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
+        """Make one call; see `Provider.complete`.
+
+        Raises:
+            ModelError: for every failure, classified.
+        """
+        call = self._complete(request, progress)
+        return await guarded(call, timeout=request.timeout, caller=self._caller)
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self._client.close()
+
+    async def _complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
+        content = self._content(request)
+        draft = self._draft(progress)
+        async with self._client.stream(self.path, content, request.timeout) as events:
+            async for event in events:
+                draft.take(obj(event))
+        return draft.reply(request.model, len(content))
+
+    @abstractmethod
+    def _connect(self, access: Access) -> Connection: ...
+
+    @abstractmethod
+    def _content(self, request: ModelRequest) -> bytes: ...
+
+    @abstractmethod
+    def _draft(self, progress: Progress) -> Draft: ...
+
+
+async def guarded(call: Awaitable[ModelReply], *, timeout: float, caller: Caller) -> ModelReply:  # noqa: ASYNC109 - it is the call's own bound, reported as a fault
+    """Await `call` for at most `timeout` seconds and turn every failure into a `ModelError`.
+
+    Cancellation passes through. The error is raised with no exception behind it: the SDK's own
+    exceptions hold the request, and the request holds the key.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            return await call
+    except Exception as error:  # noqa: BLE001 - this is the boundary
+        failure = classify(error, provider=caller.provider, secrets=caller.secrets)
+    raise failure

@@ -1,0 +1,52 @@
+"""The long-lived Anthropic client, and the SDK's schema subset: the only importer of `anthropic`.
+
+Importing this module takes seconds, because the SDK does: do it when the worker starts, not in
+the first call, where it would eat the call's time and stop the event loop.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+from anthropic import AsyncAnthropic, AsyncStream, Timeout, transform_schema
+
+from executus.models.sdk_client import CONNECT_TIMEOUT, Access, SdkClient
+from executus.models.wire import Json
+
+DEFAULT_URL = "https://api.anthropic.com"
+
+
+class AnthropicClient(SdkClient[AsyncAnthropic]):
+    """See `executus.models.adapter.Connection`."""
+
+    def __init__(self, access: Access) -> None:
+        super().__init__(AsyncAnthropic, access, DEFAULT_URL)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        path: str,
+        content: bytes,
+        timeout: float,  # noqa: ASYNC109 - the transport's own, beside the caller's
+    ) -> AsyncGenerator[AsyncIterator[object]]:
+        """POST `content` and iterate over the events of the answer as plain JSON values."""
+        stream = await self.opened().post(
+            path,
+            cast_to=object,
+            content=content,
+            options={"timeout": Timeout(timeout, connect=CONNECT_TIMEOUT)},
+            stream=True,
+            stream_cls=AsyncStream[object],
+        )
+        async with stream:
+            yield stream.__aiter__()
+
+
+def subset(schema: Json | None) -> Json | None:
+    """`schema` in the subset that the API takes, or None when it does not fit."""
+    if schema is None:
+        return None
+    try:
+        return cast("Json", transform_schema(schema))
+    except (ValueError, TypeError, AssertionError, AttributeError):
+        return None

@@ -1,0 +1,82 @@
+"""A provider SDK's client: opened at the first call, then kept with its connections."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import httpx2
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds to open a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a client connects to, and as whom."""
+
+    api_key: str = field(repr=False)
+    """Never in a message, a log or a repr."""
+    base_url: str | None
+    """None: the provider's own."""
+    headers: Mapping[str, str] = field(repr=False)
+    """Sent with every request; may hold secrets."""
+    http_client: "httpx2.AsyncClient | None" = None
+    """The host's own transport."""
+
+
+class Closable(Protocol):
+    """What the SDKs' clients share."""
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+C = TypeVar("C", bound=Closable)
+C_co = TypeVar("C_co", bound=Closable, covariant=True)
+
+
+class Sdk(Protocol[C_co]):
+    """How an SDK's client is made."""
+
+    def __call__(
+        self,
+        *,
+        api_key: str,
+        base_url: str,
+        max_retries: int,
+        default_headers: Mapping[str, str],
+        http_client: "httpx2.AsyncClient | None",
+    ) -> C_co:
+        """A client."""
+        ...
+
+
+class SdkClient(Generic[C]):
+    """Retries nothing, because Temporal does."""
+
+    def __init__(self, sdk: Sdk[C], access: Access, default_url: str) -> None:
+        self._sdk = sdk
+        self._access = access
+        # Always explicit: an SDK would take its variable's URL and send the key there.
+        self._base_url = access.base_url or default_url
+        self._client: C | None = None
+
+    def opened(self) -> C:
+        """The client."""
+        if self._client is None:
+            self._client = self._sdk(
+                api_key=self._access.api_key,
+                base_url=self._base_url,
+                max_retries=0,
+                default_headers=self._access.headers,
+                http_client=self._access.http_client,
+            )
+        return self._client
+
+    async def close(self) -> None:
+        """Release connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
