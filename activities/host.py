@@ -23,7 +23,7 @@ class Host:
     agents: Mapping[str, RunnableAgent] = field(default_factory=dict[str, RunnableAgent])
     """Agents that may be started by name."""
     ports: Ports = field(default_factory=Ports)
-    """Audit and budget."""
+    """Audit, budget and files."""
     defaults: Defaults = field(default_factory=Defaults)
     """What holds where an agent says nothing."""
     system_header: str = ""

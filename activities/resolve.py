@@ -17,6 +17,7 @@ from executus.plan import ModelTarget, Refusal, Resolved, RunPlan, ToolDef
 from executus.sanitize import clean_text
 from executus.status import Reason
 from executus.tools import Caller, UnknownTool
+from executus.tools.read_more import FILE_TOOLS
 
 MAX_PLAN_BYTES = 900_000
 """JSON bytes of a plan: system prompt and tool schemas together."""
@@ -48,7 +49,7 @@ class Resolve:
         )
         try:
             tools = self._host.tools.grant(
-                agent.tools,
+                (*agent.tools, *self._own_tools(agent, files=asked.files)),
                 caller=caller,
                 visibility=agent.visibility,
                 default_result_bytes=bounds.tool_result_bytes,
@@ -78,6 +79,13 @@ class Resolve:
             text = f"system prompt and tool schemas have {size:,} bytes; limit {MAX_PLAN_BYTES:,}"
             raise _Refused(Reason.TOO_LARGE, text)
         return plan
+
+    def _own_tools(self, agent: RunnableAgent, *, files: bool) -> tuple[str, ...]:
+        """What a run gets without asking: a file store is of use to who has tools or files."""
+        uses = files or agent.tools or agent.sub_agents or agent.skills
+        if self._host.ports.files is None or not uses:
+            return ()
+        return tuple(tool.name for tool in FILE_TOOLS)
 
     def _agent(self, asked: RunnableAgent | str) -> RunnableAgent:
         if isinstance(asked, RunnableAgent):

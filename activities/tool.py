@@ -12,13 +12,24 @@ from executus.activities.calls import quietly
 from executus.activities.conversation import Conversations
 from executus.activities.heartbeat import beating
 from executus.activities.host import Host
+from executus.activities.spill import spill
 from executus.contracts import ToolInput, ToolOutput, tool_activity
 from executus.digest import digest
+from executus.files import FileScope
 from executus.message import Message, ToolOutcome, ToolResultPart
 from executus.rows import tool_row
 from executus.summary import summarize_call, summarize_result
 from executus.tools import Tool, ToolContext
 from executus.tools.invoke import invoke
+from executus.tools.read_more import read_more
+from executus.tools.run_files import RunFiles
+from executus.tools.tool import MAX_RESULT
+
+SPILL_SECONDS = 8.0
+"""For keeping a whole result, beside what the tool left of its own time: below `TOOL_SLACK` of
+`executus.workflows.tool_calls`, after which Temporal takes the worker for dead."""
+LOCAL_SPILL_SECONDS = 3.0
+"""The same inside a workflow task, which must answer the server within 10 s."""
 
 
 class ToolActivities:
@@ -46,38 +57,66 @@ class ToolActivities:
         """
         begun = time.monotonic()
         attempt = activity.info().attempt
+        context = self._context(step, attempt)
         async with contextlib.nullcontext() if activity.info().is_local else beating():
-            result = await self._result(tool, step, attempt)
-        output = ToolOutput(result=result, summary=summarize_result(result), attempt=attempt)
+            result = await self._result(tool, step, context)
+        output = ToolOutput(
+            result=result,
+            summary=summarize_result(result),
+            attempt=attempt,
+            files=tuple(context.files.made),
+        )
         self._conversations.remember(Message(role="tool", parts=(result,)))
         await self._record(tool, step, output, time.monotonic() - begun)
         return output
 
-    async def _result(self, tool: Tool, step: ToolInput, attempt: int) -> ToolResultPart:
+    def _context(self, step: ToolInput, attempt: int) -> ToolContext:
+        scope = FileScope(
+            run_id=step.files_root, caller_id=step.caller_id, tenant_id=step.tenant_id
+        )
+        store = self._host.ports.files if step.files_root else None
+        return ToolContext.of(
+            step,
+            attempt=attempt,
+            beat=activity.heartbeat,
+            secrets=self._host.secrets,
+            files=RunFiles(store, scope),
+        )
+
+    async def _result(self, tool: Tool, step: ToolInput, context: ToolContext) -> ToolResultPart:
         mine = tool.definition(step.result_bytes)
         if mine.digest != step.schema_digest:
             text = (
                 f"`{tool.name}` is not the one this run was granted (its schema changed); not run"
             )
             return _result(step, tool.name, text, "error")
-        context = ToolContext.of(
-            step, attempt=attempt, beat=activity.heartbeat, secrets=self._host.secrets
-        )
+        begun = time.monotonic()
         limit = asyncio.timeout(tool.timeout)
         try:
             async with limit:
-                return await invoke(
+                done = await invoke(
                     tool,
                     step.arguments,
                     context,
                     result_bytes=step.result_bytes,
-                    last_attempt=attempt >= step.attempts,
+                    last_attempt=context.attempt >= step.attempts,
                     redactor=self._host.redactor,
                 )
         except TimeoutError:
             if not limit.expired():
                 raise
             return _timed_out(tool, step)
+        if done.whole is None or not context.files.wired or tool is read_more:
+            return done.part
+        left = max(0.0, tool.timeout - (time.monotonic() - begun))
+        return await spill(
+            done.part,
+            done.whole,
+            context.files,
+            step_id=step.step_id,
+            limit=min(step.result_bytes, MAX_RESULT),
+            seconds=LOCAL_SPILL_SECONDS if tool.local else left + SPILL_SECONDS,
+        )
 
     async def _record(
         self, tool: Tool, step: ToolInput, output: ToolOutput, seconds: float

@@ -9,6 +9,7 @@ from datetime import datetime
 from pydantic import Field
 
 from executus.data import Data
+from executus.files import FileRef
 from executus.message import Message
 from executus.plan import RunPlan
 from executus.request import RunRequest
@@ -61,6 +62,10 @@ class Carry(Data):
     """All of them."""
     steer: tuple[str, ...] = ()
     """Messages that wait to be delivered."""
+    files: tuple[FileRef, ...] = ()
+    """What tools put so far."""
+    warnings: tuple[str, ...] = ()
+    """So far."""
     guard_errors: int = 0
     """All-error steps in a row."""
     guard_streaks: dict[str, int] = Field(default_factory=dict)

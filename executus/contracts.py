@@ -12,7 +12,8 @@ from executus.agent import RunnableAgent
 from executus.audit import AuditClose, AuditOpen, AuditReceipt, AuditRow
 from executus.budget import BudgetCheck, BudgetCommit
 from executus.data import Data
-from executus.message import Message, ToolResultPart
+from executus.files import DroppedFile, FileRef, FileScope
+from executus.message import FilePart, ImagePart, Message, ToolResultPart
 from executus.transcript import Cursor
 from executus.usage import Usage
 
@@ -24,6 +25,7 @@ AUDIT_CLOSE = "executus.audit.close"
 AUDIT_FLUSH = "executus.audit.flush"
 RESTORE = "executus.restore"
 CHILD_RESULT = "executus.child_result"
+FILES_STAGE = "executus.files.stage"
 MODEL = "executus.model"
 COMPACT = "executus.compact"
 TOOL_PREFIX = "tool."
@@ -73,6 +75,8 @@ class ResolveInput(Data):
     """Decides what is visible."""
     tenant_id: str = ""
     """Likewise."""
+    files: bool = False
+    """Whether files are attached: then the run gets a tool to read them, if they are kept."""
 
 
 class ModelStepInput(Data):
@@ -242,6 +246,9 @@ class ToolInput(Data):
     """Where it was asked."""
     state: RunState
     """The run, when the call was dispatched."""
+    files_root: str = ""
+    """The run whose files this one shares: its own, or the one at the top of its family. Empty: the
+    run has no file store."""
 
 
 class ToolOutput(Data):
@@ -253,6 +260,30 @@ class ToolOutput(Data):
     """One redacted line about the result."""
     attempt: int = 1
     """Temporal attempt that brought it."""
+    images: tuple[ImagePart, ...] = ()
+    """What the tool wants the model to see: a user message after the results of this turn."""
+    files: tuple[FileRef, ...] = ()
+    """What the tool put into the file store."""
+
+
+class StageInput(Data):
+    """Input of `executus.files.stage`: bring attached files into the run's store."""
+
+    scope: FileScope
+    """Whose they are."""
+    files: tuple[FilePart | FileRef, ...]
+    """By value, or put there by the client before the run started."""
+    attempts: int = Field(default=3, gt=0)
+    """Attempts there are: on the last one, what cannot be kept is dropped."""
+
+
+class StageOutput(Data):
+    """Output of `executus.files.stage`."""
+
+    kept: tuple[FileRef, ...] = ()
+    """In the order they came; names differ."""
+    dropped: tuple[DroppedFile, ...] = ()
+    """The rest."""
 
 
 class BudgetCheckInput(Data):

@@ -122,6 +122,8 @@ async def _with_steps(handle: WorkflowHandle[Any, RunResult], result: RunResult)
             "iterations": state.iteration,
             "usage": state.usage,
             "cost_micro_usd": state.cost_micro_usd,
+            "files": state.files,
+            "warnings": state.warnings,
         }
     )
 

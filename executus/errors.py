@@ -3,6 +3,8 @@
 ExecutusError
 ├── UserError                you called it wrong: fix the call
 │   ├── RequestError         the RunRequest is invalid or too large
+│   ├── FileRefused          a file that no store keeps: empty or too large
+│   ├── UnknownFile          no such file among those of this run
 │   └── ConfigError          the host's configuration does not fit together
 │       ├── UnknownModel     a tier, alias, provider or spec that does not resolve
 │       └── MissingExtra     an optional dependency is not installed
@@ -73,6 +75,14 @@ class RequestError(UserError):
 
 class ConfigError(UserError):
     """The host's configuration does not fit together."""
+
+
+class FileRefused(UserError):
+    """A file that no store keeps: empty or too large."""
+
+
+class UnknownFile(UserError):
+    """There is no such file among those of this run and caller."""
 
 
 class UnknownModel(ConfigError):

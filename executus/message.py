@@ -99,6 +99,8 @@ class ToolResultPart(Data):
     """SHA-256 (32 hex digits) of the whole result, before any cut."""
     truncated: bool = False
     """Whether `text` is a head and tail of the whole result."""
+    file_id: str = Field(default="", max_length=64)
+    """The whole result in the run's file store; empty when it is not there."""
 
 
 Part = Annotated[

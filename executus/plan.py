@@ -17,7 +17,7 @@ Effect = Literal["pure", "idempotent", "once"]
 """pure: no effect, may run again. idempotent: again with the same key has no further effect.
 once: at most one attempt; a lost attempt is reported as `unknown`. The default is once."""
 
-Port = Literal["audit", "budget"]
+Port = Literal["audit", "budget", "files"]
 
 
 class Price(Data):

@@ -33,6 +33,7 @@ from executus.sweeper import SweepActivities
 from executus.sweeper_workflow import SweepRun
 from executus.tools import Registry, Tool
 from executus.tools.context import Secrets
+from executus.tools.read_more import FILE_TOOLS
 from executus.workflows.agent_run import AgentRun
 
 PLUGIN_NAME = "executus.ExecutusPlugin"
@@ -84,7 +85,7 @@ class ExecutusPlugin(SimplePlugin):
                 in `catalogue`, and refuses a worker.
             tools: Tools that this worker runs.
             models: Providers and tiers; None = from the environment.
-            ports: Audit and budget; None = neither.
+            ports: Audit, budget and files; None = none of them.
             defaults: What holds where an agent says nothing.
             system_header: Text above every agent's own system prompt.
             secrets: Names of environment variables that tools may ask for.
@@ -102,11 +103,13 @@ class ExecutusPlugin(SimplePlugin):
         self._folders: tuple[str | Path, ...] = ()
         self._agents: dict[str, RunnableAgent] = {}
         self.add_agent_folders(agent_folders)
+        ports = ports or Ports()
+        own = FILE_TOOLS if ports.files is not None else ()
         self.host = Host(
             models=models if models is not None else Models.from_environment(),
-            tools=Registry(tools),
+            tools=Registry([*tools, *own]),
             agents=self._agents,
-            ports=ports or Ports(),
+            ports=ports,
             defaults=defaults or Defaults(),
             system_header=system_header,
             secrets=Secrets(secrets, os.environ),

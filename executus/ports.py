@@ -18,6 +18,7 @@ from executus.budget import (
     BudgetReceipt,
 )
 from executus.delivery_target import DeliveryTarget
+from executus.files import FileRef, FileScope
 from executus.letter import DeliveryItem, DeliveryReceipt
 from executus.palette import PaletteAsk
 from executus.plan import Port
@@ -94,6 +95,39 @@ class Palette(Protocol):
         ...
 
 
+class Files(Protocol):
+    """Files of runs, outside of history: attached ones, whole tool results, what tools make.
+
+    A scope sees its own files only: an id of another one is unknown.
+    """
+
+    async def put(self, scope: FileScope, name: str, mime: str, data: bytes) -> FileRef:
+        """Keep a file; the same again is the same file.
+
+        Raises:
+            FileRefused: it is empty or too large.
+        """
+        ...
+
+    async def get(
+        self, scope: FileScope, file_id: str, start: int = 0, length: int | None = None
+    ) -> bytes:
+        """At most `length` bytes from `start` on; fewer at the end, none past it.
+
+        Raises:
+            UnknownFile: the scope has none of this id.
+        """
+        ...
+
+    async def stat(self, scope: FileScope, file_id: str) -> FileRef | None:
+        """What is known of a file; None when the scope has none of this id."""
+        ...
+
+    async def files(self, scope: FileScope) -> Sequence[FileRef]:
+        """All files of a scope, by name."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The ports of one host."""
@@ -104,6 +138,8 @@ class Ports:
     """What runs may spend."""
     palette: Palette | None = None
     """Where sub-agents and skills are looked up; None = the worker's registered agents."""
+    files: Files | None = None
+    """Where attached files, whole results and what tools make are kept."""
 
     @property
     def wired(self) -> tuple[Port, ...]:
@@ -113,4 +149,6 @@ class Ports:
             names.append("audit")
         if self.budget is not None:
             names.append("budget")
+        if self.files is not None:
+            names.append("files")
         return tuple(names)

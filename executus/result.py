@@ -5,12 +5,15 @@ from datetime import datetime
 from pydantic import Field, JsonValue
 
 from executus.data import Data
+from executus.files import FileRef
 from executus.status import Reason, Status
 from executus.step import StepRecord
 from executus.usage import Usage
 
 MAX_RESULT_STEPS = 1_000
 """Steps listed in a result; the audit has them all."""
+MAX_RESULT_FILES = 100
+"""Files listed in a result; the store has them all."""
 
 
 class RunResult(Data):
@@ -47,5 +50,8 @@ class RunResult(Data):
     """When its outcome was fixed (UTC, workflow time)."""
     audit_head: str | None = None
     """Head of the audit's hash chain; None when no audit is wired or its close did not land."""
+    files: tuple[FileRef, ...] = ()
+    """What tools put into the file store, in the order it came; at most the first 100."""
     warnings: tuple[str, ...] = ()
-    """What went wrong without changing the outcome, such as an audit close that did not land."""
+    """What went wrong without changing the outcome: a file that was dropped, an audit close that
+    did not land."""

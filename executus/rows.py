@@ -59,6 +59,7 @@ def tool_row(
             "result_bytes": result.bytes,
             "result_digest": result.digest,
             "truncated": result.truncated,
+            **({"file_id": result.file_id} if result.file_id else {}),
         },
     )
 

@@ -20,7 +20,7 @@ MAX_DEPTH = 64
 MAX_INT_BITS = 4_096
 """Larger integers become text: Python refuses to print those over 4,300 digits."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-CUT = "\n[... {cut} of {total} bytes cut; sha256 {digest} ...]\n"
+CUT = "\n[... {cut} of {total} bytes cut; sha256 {digest}{note} ...]\n"
 
 
 class Capped(NamedTuple):
@@ -54,22 +54,29 @@ def clean_line(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def cap_text(text: str, limit: int) -> Capped:
+def cap_text(text: str, limit: int, note: str = "") -> Capped:
     """Clean `text` and bound it to `limit` UTF-8 bytes: head, a mark with the digest, tail.
 
     A character is never split. Three quarters of the room go to the head: most tools put what
-    matters first, and errors last.
+    matters first, and errors last. `note` goes into the mark, `{at}` in it becoming the byte where
+    the cut begins.
     """
     text = clean_text(text)
     data = text.encode("utf-8")
     name = digest(data)
     if len(data) <= limit:
         return Capped(text, len(data), name, truncated=False)
-    mark = CUT.format(cut=len(data) - limit, total=len(data), digest=name)
-    room = max(0, limit - len(mark.encode("utf-8")) - 16)
-    head = data[: room * 3 // 4].decode("utf-8", "ignore")
-    tail = data[len(data) - room // 4 :].decode("utf-8", "ignore") if room >= 4 else ""  # noqa: PLR2004
-    return Capped(head + mark + tail, len(data), name, truncated=True)
+    return cut(data, data, total=len(data), name=name, limit=limit, note=note)
+
+
+def cut(head: bytes, tail: bytes, *, total: int, name: str, limit: int, note: str) -> Capped:
+    """The first and last bytes of a longer text with a mark between: at most `limit` bytes."""
+    marked = CUT.format(cut=total - limit, total=total, digest=name, note=note)
+    room = max(0, limit - len(marked.encode("utf-8")) - 16)
+    first = head[: room * 3 // 4].decode("utf-8", "ignore")
+    last = tail[len(tail) - room // 4 :].decode("utf-8", "ignore") if room >= 4 else ""  # noqa: PLR2004
+    marked = marked.replace("{at}", str(len(first.encode("utf-8"))))
+    return Capped(first + marked + last, total, name, truncated=True)
 
 
 def clean_json(value: object, depth: int = 0) -> JsonValue:  # noqa: PLR0911 - one line per kind

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     `data_dir`. May hold a password, so it is never printed."""
     agents: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders of agent files, separated as in PATH (`:`, on Windows `;`)."""
+    files_url: str | None = None
+    """Where files of runs are kept: a folder, or `s3://bucket/prefix` (extra `s3`); `off` =
+    nowhere. None = the folder `files` in `data_dir`."""
     demo_folder: Path | None = None
     """What the demo's tools may read; None = a small sample that comes with the package."""
     ui_port: int = Field(default=8233, ge=0, le=65_535)
@@ -70,6 +73,13 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{(self.data_dir / 'executus.db').absolute()}"
+
+    @property
+    def files(self) -> str | None:
+        """The place of files of runs; None when they are not kept."""
+        if self.files_url == "off":
+            return None
+        return self.files_url or str((self.data_dir / "files").absolute())
 
 
 def load_settings() -> Settings:

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 from executus.data import Data
+from executus.files import FileRef
 from executus.step import StepRecord
 from executus.usage import Usage
 
@@ -52,5 +53,9 @@ class LiveState(Data):
     """Limit on tokens, as it is now; None = none."""
     micro_usd_limit: int | None = None
     """Limit on micro-USD, as it is now; None = none."""
+    files: tuple[FileRef, ...] = ()
+    """What tools put into the file store."""
+    warnings: tuple[str, ...] = ()
+    """What went wrong without stopping it, such as a file that was dropped."""
     stop: str | None = None
     """Why it was asked to stop, if it was."""

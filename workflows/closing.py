@@ -1,9 +1,12 @@
 """Close a run: its result, then everything that must happen however it ended."""
 
+from collections.abc import Sequence
+
 from pydantic import JsonValue
 from temporalio import workflow
 
 from executus.audit import AuditClose
+from executus.files import FileRef
 from executus.result import RunResult
 from executus.sanitize import cap_text, clean_text, json_text
 from executus.workflows.cleanup import Cleanup
@@ -23,7 +26,7 @@ async def close_run(run: Run, ending: Ending) -> RunResult:
     except Exception as error:  # noqa: BLE001 - whatever it is, the run must still end
         workflow.logger.error("executus: bug in cleanup", exc_info=error)
         cleanup.warnings.append(f"internal error in cleanup: {type(error).__name__}: {error}")
-    result = result.model_copy(update={"warnings": tuple(cleanup.warnings)})
+    result = result.model_copy(update={"warnings": (*run.warnings, *cleanup.warnings)})
     run.stage = "closed"
     run.changed()
     return fit_steps(result, run.ledger, _room(run))
@@ -43,6 +46,7 @@ def _result(run: Run, ending: Ending) -> RunResult:
         usage=run.ledger.usage,
         cost_micro_usd=run.ledger.cost_micro_usd,
         descendants=run.descendants,
+        files=_few(run.files, room),
         started_at=run.clock.started_at,
         ended_at=workflow.now(),
     )
@@ -51,6 +55,17 @@ def _result(run: Run, ending: Ending) -> RunResult:
 def _fitting(structured: JsonValue, room: int) -> JsonValue:
     """The value, unless it alone would be too large; its text is in the output, cut."""
     return structured if len(json_text(structured)) <= room // 2 else None
+
+
+def _few(files: Sequence[FileRef], room: int) -> tuple[FileRef, ...]:
+    """The first ones, in a quarter of the room."""
+    kept, left = list[FileRef](), room // 4
+    for ref in files:
+        left -= len(ref.model_dump_json())
+        if left < 0:
+            break
+        kept.append(ref)
+    return tuple(kept)
 
 
 def _room(run: Run) -> int:

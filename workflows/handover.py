@@ -62,6 +62,8 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
         steps=_newest_steps(ledger),
         steps_total=ledger.total,
         steer=tuple(run.steer),
+        files=tuple(run.files),
+        warnings=tuple(run.warnings),
         guard_errors=loop.guards.errors,
         guard_streaks=loop.guards.streaks,
         guard_known=tuple(loop.guards.known),
@@ -104,6 +106,7 @@ def unpack_run(carry: Carry, run: Run) -> None:
     allowance = run.allowance = Allowance.of(plan)
     allowance.tokens, allowance.micro_usd = carry.tokens_limit, carry.micro_usd_limit
     allowance.iterations = carry.iterations_limit or allowance.iterations
+    run.files, run.warnings = list(carry.files), list(carry.warnings)
     run.steer.extendleft(reversed(carry.steer))
     ledger = _unpack_ledger(carry)
     for event in run.ledger.events:

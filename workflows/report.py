@@ -35,6 +35,7 @@ def result_head(result: RunResult) -> dict[str, JsonValue]:
     head = result.model_copy(
         update={
             "steps": (),
+            "files": (),
             "structured": None,
             "output": result.output[:HEAD_CHARACTERS],
             "error": (result.error or "")[:HEAD_CHARACTERS] or None,

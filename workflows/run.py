@@ -6,15 +6,19 @@ their own that outlives a step, so what is here is what a person sees and what i
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 from temporalio import workflow
 
 from executus.audit import AuditOpen
 from executus.contracts import RunKey
+from executus.files import FileRef
 from executus.invocation import Invocation
 from executus.limits import Defaults
 from executus.plan import Port, RunPlan
 from executus.request import RunRequest
+from executus.result import MAX_RESULT_FILES
+from executus.sanitize import clean_line
 from executus.state import STATE_STEPS, LiveState, Stage
 from executus.transcript import Transcript
 from executus.workflows.allowance import Allowance
@@ -23,6 +27,9 @@ from executus.workflows.details import SHOWN_STEPS, render
 from executus.workflows.ending import Ending
 from executus.workflows.ledger import Ledger
 from executus.workflows.prepare import audit_opening
+
+MAX_WARNING = 500
+"""Characters of one warning."""
 
 
 class Run:
@@ -56,10 +63,15 @@ class Run:
         """Why it was asked to stop, if it was."""
         self.ending: Ending | None = None
         """The outcome, once it is fixed."""
+        self.files: list[FileRef] = []
+        """What its tools put into the file store."""
+        self.warnings: list[str] = []
+        """What went wrong without stopping it."""
         self.clock = Clock(workflow.now())
         self.active_at = workflow.now()
         """When something last happened in it (workflow time)."""
         self._dirty = False
+        self._more_files = False
 
     @property
     def bounds(self) -> Defaults:
@@ -77,6 +89,14 @@ class Run:
         return self.request.invocation if self.request else Invocation()
 
     @property
+    def files_root(self) -> str:
+        """The run whose files this one shares: the top of its family; empty without a store."""
+        if self.plan is None or "files" not in self.plan.wired:
+            return ""
+        lineage = self.request.lineage if self.request else None
+        return lineage.root_run_id if lineage else self.key.run_id
+
+    @property
     def stopping(self) -> bool:
         """Whether the run must not begin anything new."""
         return self.stop_why is not None or workflow.cancellation_reason() is not None
@@ -84,6 +104,20 @@ class Run:
     def event(self, name: str, summary: str, **content: str | float | None) -> None:
         """Note, for the audit, something that is no step."""
         self.ledger.event(name, summary, workflow.now(), **content)
+
+    def warn(self, name: str, text: str) -> None:
+        """Tell of trouble that does not stop the run: in its result, and as an event."""
+        self.warnings.append(clean_line(text, MAX_WARNING))
+        self.event(name, text)
+
+    def put(self, files: Sequence[FileRef]) -> None:
+        """A tool has put files."""
+        new = [ref for ref in dict.fromkeys(files) if ref not in self.files]
+        room = MAX_RESULT_FILES - len(self.files)
+        self.files += new[:room]
+        if len(new) > room and not self._more_files:
+            self._more_files = True
+            self.warn("files_unlisted", f"more than {MAX_RESULT_FILES} files: the rest is unlisted")
 
     def opening(self) -> AuditOpen:
         """Head of the run's record."""
@@ -113,6 +147,8 @@ class Run:
             waiting=self.waiting,
             tokens_limit=self.allowance.tokens if self.allowance else None,
             micro_usd_limit=self.allowance.micro_usd if self.allowance else None,
+            files=tuple(self.files),
+            warnings=tuple(self.warnings),
             stop=self.stop_why.error if self.stop_why else None,
         )
 

@@ -134,6 +134,7 @@ class ToolCalls:
             tenant_id=self._run.invocation.tenant_id,
             channel_id=self._run.invocation.channel_id,
             state=self._state(iteration),
+            files_root=self._run.files_root,
         )
         do = perform_local if tool.local else perform
         name = contracts.tool_activity(tool.name)
@@ -146,6 +147,7 @@ class ToolCalls:
         self._run.ledger.finish(
             step_id, status, workflow.now(), summary=text, attempt=output.attempt
         )
+        self._run.put(output.files)
         self._run.changed()
         return output.result
 
@@ -176,6 +178,7 @@ class ToolCalls:
             usage=end.usage,
             cost_micro_usd=end.cost_micro_usd,
         )
+        self._run.put(end.files)
         self._run.changed()
         text = child_text(end, tool.result_bytes)
         return _result(call, text, "ok" if ok else "error")

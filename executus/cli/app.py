@@ -27,6 +27,7 @@ COMMANDS = {
     "server": Entry("executus.cli.serve", "Keep this folder's Temporal server and its UI open."),
     "audit": Entry("executus.cli.audit", "Show and verify what runs did."),
     "budget": Entry("executus.cli.budget", "Show and set spend limits."),
+    "files": Entry("executus.cli.files", "Show, fetch and forget files of runs."),
     "migrate": Entry("executus.cli.migrate", "Create or upgrade the database schema."),
     "sweep": Entry("executus.cli.sweep", "Close the records of runs that died."),
 }

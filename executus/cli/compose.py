@@ -18,6 +18,7 @@ from executus.plugin import ExecutusPlugin
 from executus.ports import Ports
 from executus.settings import Settings
 from executus.stores.database import Database
+from executus.stores.file_store import FileStore, open_files
 from executus.stores.sql_audit import SqlAudit
 from executus.stores.sql_budget import SqlBudget
 
@@ -56,6 +57,8 @@ class Composition:
     """Ready to register on a client."""
     database: Database | None = None
     """Where its runs are recorded; ours to close."""
+    files: FileStore | None = None
+    """Where files of its runs are kept; ours to close."""
     notes: tuple[str, ...] = ()
     """Lines for people: what stands in for something real."""
 
@@ -63,6 +66,8 @@ class Composition:
         """Close what `compose` opened."""
         if self.database is not None:
             await self.database.close()
+        if self.files is not None:
+            await self.files.close()
 
 
 def compose(settings: Settings, *, folder: Path | None = None) -> Composition:
@@ -78,6 +83,7 @@ def compose(settings: Settings, *, folder: Path | None = None) -> Composition:
         environ["EXECUTUS_TIER_FAST"] = OFFLINE
     # Our own file is ours to set up; a database that somebody named is migrated by `migrate`.
     database = Database(settings.database, auto_migrate=settings.database_url is None)
+    files = open_files(settings.files) if settings.files is not None else None
     plugin = ExecutusPlugin(
         agents=[folder_agent()],
         agent_folders=settings.agents,
@@ -86,11 +92,13 @@ def compose(settings: Settings, *, folder: Path | None = None) -> Composition:
             environ, providers=[OfflineProvider()], prices={OFFLINE: FREE}
         ),
         ports=Ports(
-            audit=SqlAudit(database), budget=SqlBudget(database, unlimited_by_default=True)
+            audit=SqlAudit(database),
+            budget=SqlBudget(database, unlimited_by_default=True),
+            files=files,
         ),
     )
     notes = (OFFLINE_NOTE,) if offline else ()
-    return Composition(plugin=plugin, database=database, notes=notes)
+    return Composition(plugin=plugin, database=database, files=files, notes=notes)
 
 
 def load_app(reference: str, settings: Settings) -> Composition:

@@ -4,14 +4,18 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from executus.contracts import RunState, ToolInput
 from executus.errors import ToolError
 from executus.sanitize import clean_json, clean_line
+from executus.tools.run_files import RunFiles
+
+T = TypeVar("T")
 
 MIN_SECRET = 6
 """Characters below which a value is not looked for in results: it would match by accident."""
@@ -105,6 +109,10 @@ class ToolContext:
     """The run when the call was dispatched."""
     secrets: Secrets = field(default_factory=Secrets, repr=False)
     """Ask `secret(name)`."""
+    files: RunFiles = field(default_factory=RunFiles)
+    """The run's files: attached ones, whole results, what tools put."""
+    result_bytes: int = 65_536
+    """Bytes of the result that enter the conversation; what is longer is cut."""
     beat: Heartbeat = field(default=_silent, repr=False)
     """Use `heartbeat()`: it may be called from any thread."""
     _started: float = field(default_factory=time.monotonic, init=False, repr=False)
@@ -118,6 +126,7 @@ class ToolContext:
         attempt: int,
         beat: Heartbeat = _silent,
         secrets: Secrets | None = None,
+        files: RunFiles | None = None,
     ) -> "ToolContext":
         """The context of one attempt at `call`; make it on the event loop that `beat` needs."""
         return cls(
@@ -132,6 +141,8 @@ class ToolContext:
             idempotency_key=call.idempotency_key,
             state=call.state,
             secrets=secrets or Secrets(),
+            files=files or RunFiles(),
+            result_bytes=call.result_bytes,
             beat=beat,
         )
 
@@ -161,3 +172,14 @@ class ToolContext:
         else:
             # Temporal's heartbeat of an async activity makes a task: only its own loop may do that.
             self._home.call_soon_threadsafe(call)
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """The outcome of a coroutine, for a plain tool: `context.wait(context.files.read(id))`.
+
+        Raises:
+            RuntimeError: called on the event loop, in an async tool: await it there.
+        """
+        if self._home is None or self._home is _loop():
+            work.close()
+            raise RuntimeError("context.wait is for plain tools: in an async one, await it")
+        return asyncio.run_coroutine_threadsafe(work, self._home).result()

@@ -10,7 +10,7 @@ import logging
 import traceback
 from functools import partial
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from executus.errors import ToolError, ToolRetry
 from executus.jsontext import ArgumentsError
@@ -38,6 +38,15 @@ UNSURE = "\nThe call may have taken effect: verify before trying it again."
 logger = logging.getLogger(__name__)
 
 
+class Invoked(NamedTuple):
+    """What one attempt brought."""
+
+    part: ToolResultPart
+    """The result, within its bound."""
+    whole: str | None = None
+    """All of its text, when it had to be cut."""
+
+
 async def invoke(
     tool: Tool,
     arguments: str,
@@ -46,7 +55,7 @@ async def invoke(
     result_bytes: int,
     last_attempt: bool,
     redactor: Redactor = REDACTOR,
-) -> ToolResultPart:
+) -> Invoked:
     """Run `tool` with the model's `arguments`; no timeout of its own.
 
     Args:
@@ -66,12 +75,12 @@ async def invoke(
         values = tool.parse(arguments, redactor)
     except ArgumentsError as exc:
         message = f"invalid arguments for {tool.name}: {exc}"
-        return _part(tool, context, cap_result(message, limit), "error")
+        return Invoked(_part(tool, context, cap_result(message, limit), "error"))
     except Exception as exc:  # noqa: BLE001 - a validator of the host's: whatever it raises
         return _failed(tool, context, exc, limit, redactor)
     try:
         value = await _call(tool, values, context)
-        capped = await _render(value, context, limit)
+        capped, whole = await _render(value, context, limit)
     except asyncio.CancelledError as exc:
         if _is_cancelled():
             raise
@@ -83,7 +92,7 @@ async def invoke(
         return _failed(tool, context, exc, limit, redactor)
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - the tool's own code: whatever it raises
         return _failed(tool, context, exc, limit, redactor)
-    return _part(tool, context, capped, "ok")
+    return Invoked(_part(tool, context, capped, "ok"), whole)
 
 
 def _is_cancelled() -> bool:
@@ -110,25 +119,27 @@ def _in_thread(call: "partial[object]") -> object:
         raise RuntimeError("the tool raised StopIteration") from None
 
 
-async def _render(value: object, context: ToolContext, limit: int) -> Capped:
+async def _render(value: object, context: ToolContext, limit: int) -> tuple[Capped, str | None]:
     if isinstance(value, str) and len(value) <= SMALL:
         return _rendered(value, context, limit)
     return await asyncio.to_thread(_rendered, value, context, limit)
 
 
-def _rendered(value: object, context: ToolContext, limit: int) -> Capped:
-    return cap_result(context.secrets.hide(result_text(value)), limit)
+def _rendered(value: object, context: ToolContext, limit: int) -> tuple[Capped, str | None]:
+    text = context.secrets.hide(result_text(value))
+    capped = cap_result(text, limit)
+    return capped, text if capped.truncated else None
 
 
 def _failed(
     tool: Tool, context: ToolContext, exc: BaseException, limit: int, redactor: Redactor
-) -> ToolResultPart:
+) -> Invoked:
     text = _words(exc, context, redactor)
     if not isinstance(exc, ToolError):
         _log(tool, context, exc, text)
         if tool.effect == "once":
             text += UNSURE
-    return _part(tool, context, cap_result(text, min(limit, MAX_TOOL_ERROR)), "error")
+    return Invoked(_part(tool, context, cap_result(text, min(limit, MAX_TOOL_ERROR)), "error"))
 
 
 def _words(exc: BaseException, context: ToolContext, redactor: Redactor) -> str:

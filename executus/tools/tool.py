@@ -23,8 +23,10 @@ from executus.tools.schema import Arguments, arguments_of
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """What OpenAI and Anthropic both accept."""
-RESERVED = frozenset({"run_status"})
+RESERVED = frozenset({"read_more", "run_status"})
 """Names of tools that executus itself may give to a run."""
+OWN = "executus.tools."
+"""Modules whose functions may have a reserved name."""
 MIN_RESULT, MAX_RESULT = 256, 524_288
 """Bounds of `result_bytes`, as in `executus.limits.Limits`."""
 
@@ -162,7 +164,7 @@ def tool(
     """
 
     def decorate(target: Callable[..., Any]) -> Tool[..., Any]:
-        own = _checked_name(name if name is not None else getattr(target, "__name__", ""))
+        own = _checked_name(name if name is not None else getattr(target, "__name__", ""), target)
         _refuse_generator(target, own)
         docs = describe(target.__doc__)
         text = clean_text(docs.summary if description is None else description)
@@ -195,14 +197,14 @@ def _digest(name: str, description: str, parameters: dict[str, JsonValue]) -> st
     return digest(text.encode("utf-8"))
 
 
-def _checked_name(name: str) -> str:
+def _checked_name(name: str, function: Callable[..., Any]) -> str:
     if not NAME.fullmatch(name):
         msg = (
             f"tool name {clean_line(name, 80)!r}: must be 1 to 64 of a-z, A-Z, 0-9, _ and -;"
             ' give one with @tool(name="...")'
         )
         raise ConfigError(msg)
-    if name in RESERVED:
+    if name in RESERVED and not str(getattr(function, "__module__", "")).startswith(OWN):
         raise ConfigError(
             f'tool name {name!r} is reserved; give another one with @tool(name="...")'
         )

@@ -11,7 +11,7 @@ from types import ModuleType
 from pydantic import BaseModel, JsonValue
 
 from executus.digest import digest
-from executus.sanitize import CUT, MAX_DEPTH, Capped, cap_text, clean_json, clean_text
+from executus.sanitize import MAX_DEPTH, Capped, cap_text, clean_json, clean_text, cut
 
 MAX_VALUES = 500_000
 """Values in one result. Counted, because shared references can make a small object endless."""
@@ -43,10 +43,10 @@ def result_text(value: object) -> str:
     return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
 
 
-def cap_result(text: str, limit: int) -> Capped:
+def cap_result(text: str, limit: int, note: str = "") -> Capped:
     """The same as `sanitize.cap_text`, in constant memory however long the text is."""
     if len(text) <= max(CHUNK, limit):
-        return cap_text(text, limit)
+        return cap_text(text, limit, note)
     hasher, total, head, tail = sha256(), 0, b"", b""
     for start in range(0, len(text), CHUNK):
         data = clean_text(text[start : start + CHUNK]).encode("utf-8")
@@ -54,12 +54,7 @@ def cap_result(text: str, limit: int) -> Capped:
         total += len(data)
         head = head or data[:limit]
         tail = (tail + data)[-limit:]
-    name = hasher.hexdigest()[:32]
-    mark = CUT.format(cut=total - limit, total=total, digest=name)
-    room = max(0, limit - len(mark.encode("utf-8")) - 16)
-    first = head[: room * 3 // 4].decode("utf-8", "ignore")
-    last = tail[len(tail) - room // 4 :].decode("utf-8", "ignore")
-    return Capped(first + mark + last, total, name, truncated=True)
+    return cut(head, tail, total=total, name=hasher.hexdigest()[:32], limit=limit, note=note)
 
 
 def _bytes(value: object) -> bytes | None:

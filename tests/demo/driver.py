@@ -51,7 +51,7 @@ async def run_offline(question: str, registry: Registry, result_bytes: int = 65_
             tool = registry.get(call.name)
             assert tool is not None
             context = ToolContext(run_id="run", call_id=call.id)
-            part = await invoke(
+            part, _ = await invoke(
                 tool, call.arguments, context, result_bytes=result_bytes, last_attempt=True
             )
             run.results.append(part)

@@ -19,7 +19,8 @@ async def ask(
         iteration=1, max_iterations=5, tool_calls=1, seconds_elapsed=0, seconds_left=seconds_left
     )
     context = ToolContext(run_id="r", call_id="c", state=state)
-    return await invoke(tool, arguments, context, result_bytes=65_536, last_attempt=True)
+    done = await invoke(tool, arguments, context, result_bytes=65_536, last_attempt=True)
+    return done.part
 
 
 @pytest.fixture(name="tools")

@@ -30,6 +30,8 @@ CACHED_ONLY = (
     "_storm_",
     "test_grant.py",
     "test_delegation.py",
+    "test_spill.py",
+    "test_attached.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 

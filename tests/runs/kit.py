@@ -12,7 +12,7 @@ from executus import Defaults, Invocation, Limits, RunnableAgent, RunRequest
 from executus.models.registry import Models
 from executus.models.scripted import Scripted
 from executus.plugin import ExecutusPlugin
-from executus.ports import Ports
+from executus.ports import Files, Ports
 from executus.result import RunResult
 from executus.runs import Runs
 from executus.stores.memory import MemoryAudit, MemoryBudget
@@ -113,6 +113,7 @@ async def kit(
     ports: Ports | None = None,
     models: Models | None = None,
     client: Client | None = None,
+    files: Files | None = None,
     **options: Any,
 ) -> AsyncIterator[Kit]:
     """A worker with memory ports, unless others are given."""
@@ -122,7 +123,7 @@ async def kit(
         tools=tools,
         agents=agents,
         defaults=defaults or Defaults(),
-        ports=ports if ports is not None else Ports(audit=audit, budget=budget),
+        ports=ports if ports is not None else Ports(audit=audit, budget=budget, files=files),
         models=models or Models({"fast": "scripted/fast"}, providers=[Scripted(scripts)]),
     )
     base = client or env.client

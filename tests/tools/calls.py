@@ -19,10 +19,11 @@ async def call(
     last_attempt: bool = True,
     **values: Any,
 ) -> ToolResultPart:
-    return await invoke(
+    done = await invoke(
         tool,
         arguments,
         context(**values),
         result_bytes=result_bytes,
         last_attempt=last_attempt,
     )
+    return done.part

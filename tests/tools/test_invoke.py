@@ -501,7 +501,7 @@ async def test_a_secret_never_leaves_in_a_result_an_error_or_a_log(
 
 
 async def test_a_custom_redactor_applies_to_errors() -> None:
-    part = await invoke(
+    part, _ = await invoke(
         raising(ToolError("card 4111-1111")),
         "{}",
         context(),

@@ -1,0 +1,83 @@
+import asyncio
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from executus.audit import AuditOpen
+from executus.files import FileScope
+from executus.stores.database import Database
+from executus.stores.file_store import FileStore, open_files
+from executus.stores.sql_audit import SqlAudit
+
+ANN = FileScope(run_id="run-1", caller_id="ann")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return open_files(str(tmp_path / ".executus" / "files"))
+
+
+def put(store: FileStore, name: str, data: bytes, scope: FileScope = ANN) -> str:
+    return asyncio.run(store.put(scope, name, "text/plain", data)).id
+
+
+def test_files_of_runs_are_listed_and_fetched(executus, store, tmp_path):
+    file_id = put(store, "report.txt", b"hello\n")
+    code, out, _ = executus("files", "list")
+    assert (code, "run-1  1 files, 6 bytes" in out) == (0, True)
+    code, out, _ = executus("files", "list", "run-1")
+    assert (code, file_id in out, "report.txt" in out) == (0, True, True)
+    assert executus("files", "get", "run-1", file_id) == (0, "hello\n", "")
+    executus("files", "get", "run-1", file_id, "-o", "mine.txt")
+    assert (tmp_path / "mine.txt").read_bytes() == b"hello\n"
+
+
+def test_what_is_not_there_is_named(executus, store):
+    put(store, "report.txt", b"hello\n")
+    code, out, err = executus("files", "get", "run-1", "nope")
+    assert (code, out) == (2, "")
+    assert err == "executus: run `run-1` has no file `nope`; `executus files list run-1`\n"
+    code, _, err = executus("files", "list", "run-9")
+    assert code == 2
+    assert "no files of run `run-9`" in err
+
+
+def test_files_that_are_switched_off_say_how_to_name_a_place(executus):
+    code, _, err = executus("files", "list", EXECUTUS_FILES_URL="off")
+    assert code == 2
+    assert "--files" in err
+
+
+def test_a_purge_removes_what_is_old_and_keeps_open_runs(executus, store, tmp_path):
+    open_run = FileScope(run_id="open", caller_id="ann")
+    put(store, "a.txt", b"a")
+    put(store, "b.txt", b"b", open_run)
+    put(store, "c.txt", b"c", FileScope(run_id="new", caller_id="ann"))
+    for path in (tmp_path / ".executus" / "files").rglob("*.*"):
+        if "new" not in path.with_suffix(".json").read_text():
+            os.utime(path, (time.time() - 10_000,) * 2)
+
+    async def start() -> None:
+        database = Database(f"sqlite:///{tmp_path}/.executus/executus.db")
+        await database.migrate()
+        await SqlAudit(database).start(
+            AuditOpen(
+                run_id="open",
+                workflow_run_id="w",
+                agent_id="a",
+                agent_name="a",
+                caller_id="ann",
+                started_at=datetime.now(UTC),
+            )
+        )
+        await database.close()
+
+    asyncio.run(start())
+    code, out, err = executus("files", "purge", "--older-than", "1h")
+    assert code == 0, err
+    assert "removed 1 files of 1 runs" in out
+    assert "kept those of 1 open runs" in out
+    assert {run.run_id for run in asyncio.run(store.runs())} == {"open", "new"}
