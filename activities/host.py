@@ -7,6 +7,7 @@ from executus.agent import RunnableAgent
 from executus.limits import Defaults
 from executus.models.registry import Models
 from executus.ports import Ports
+from executus.question import ApprovalRule
 from executus.redact import Redactor
 from executus.tools import Registry
 from executus.tools.context import Secrets
@@ -30,5 +31,7 @@ class Host:
     """Goes above every agent's own prompt."""
     secrets: Secrets = field(default_factory=Secrets, repr=False)
     """Secrets that tools may ask for by name. They stay in this process."""
+    approvals: tuple[ApprovalRule, ...] = ()
+    """Tool calls of any agent that need a person's yes."""
     redactor: Redactor = field(default_factory=Redactor)
     """Hides secrets in summaries and in what the summariser is shown."""

@@ -7,6 +7,7 @@ from temporalio import activity
 from executus.activities.conversation import Conversations
 from executus.activities.delegates import ClashingTools, UnknownAgents, delegates
 from executus.activities.host import Host
+from executus.activities.human import ASK_HUMAN, ask_human
 from executus.agent import RunnableAgent
 from executus.contracts import RESOLVE, ResolveInput
 from executus.errors import ConfigError, UnknownModel
@@ -49,7 +50,7 @@ class Resolve:
         )
         try:
             tools = self._host.tools.grant(
-                (*agent.tools, *self._own_tools(agent, files=asked.files)),
+                self._registered(agent, files=asked.files),
                 caller=caller,
                 visibility=agent.visibility,
                 default_result_bytes=bounds.tool_result_bytes,
@@ -61,6 +62,7 @@ class Resolve:
             problem = schema_problem(getattr(agent, name) or {})
             if problem is not None:
                 raise _Refused(Reason.INVALID_REQUEST, f"{name}: {problem}")
+        human = (ask_human(bounds.tool_result_bytes),) if ASK_HUMAN in agent.tools else ()
         header = self._host.system_header
         plan = RunPlan(
             agent_id=agent.identity,
@@ -68,7 +70,8 @@ class Resolve:
             system_prompt=clean_text("\n\n".join(t for t in (header, agent.system_prompt) if t)),
             targets=self._targets(agent.model_tier or bounds.model_tier),
             summary_targets=self._summary_targets(bounds),
-            tools=(*tools, *children),
+            tools=(*tools, *children, *human),
+            approvals=(*self._host.approvals, *agent.approvals),
             input_schema=agent.input_schema,
             output_schema=agent.output_schema,
             bounds=bounds,
@@ -80,12 +83,16 @@ class Resolve:
             raise _Refused(Reason.TOO_LARGE, text)
         return plan
 
-    def _own_tools(self, agent: RunnableAgent, *, files: bool) -> tuple[str, ...]:
-        """What a run gets without asking: a file store is of use to who has tools or files."""
+    def _registered(self, agent: RunnableAgent, *, files: bool) -> tuple[str, ...]:
+        """Names to look up in the registry: the agent's, and those it gets without asking.
+
+        A file store is of use to who has tools or files.
+        """
+        named = tuple(name for name in agent.tools if name != ASK_HUMAN)
         uses = files or agent.tools or agent.sub_agents or agent.skills
         if self._host.ports.files is None or not uses:
-            return ()
-        return tuple(tool.name for tool in FILE_TOOLS)
+            return named
+        return (*named, *(tool.name for tool in FILE_TOOLS))
 
     def _agent(self, asked: RunnableAgent | str) -> RunnableAgent:
         if isinstance(asked, RunnableAgent):

@@ -7,6 +7,7 @@ from pydantic import Field, JsonValue, model_validator
 from executus.data import Data
 from executus.limits import Limits
 from executus.message import MAX_NAME
+from executus.question import ApprovalRule
 
 Visibility = Literal["private", "shared", "public"]
 """Who an agent serves: its owner, its owner's team, or anybody. A tool carries the same mark as the
@@ -46,6 +47,8 @@ class RunnableAgent(Data):
     are that agent's `input_schema`."""
     input_schema: dict[str, JsonValue] | None = None
     """JSON schema of `Invocation.inputs`: a run whose inputs do not match is refused."""
+    approvals: tuple[ApprovalRule, ...] = Field(default=(), max_length=64)
+    """Tool calls that need a person's yes, besides those the host and the tools themselves name."""
     output_schema: dict[str, JsonValue] | None = None
     """JSON schema of the answer; the validated value is `RunResult.structured`."""
     limits: Limits = Limits()

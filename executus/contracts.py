@@ -42,6 +42,9 @@ QUERY_RESULT = "result"
 SIGNAL_CANCEL = "cancel"
 SIGNAL_STEER = "steer"
 UPDATE_RAISE_LIMITS = "raise_limits"
+UPDATE_APPROVE = "approve"
+UPDATE_DENY = "deny"
+UPDATE_ANSWER = "answer"
 
 PAGE_BYTES = 900_000
 """Transcript bytes in one page: Temporal's own bound on a query's answer is 2 MiB."""

@@ -37,6 +37,8 @@ class Limits(Data):
     """Bytes of one tool result that enter the transcript: head, tail and a digest of the rest."""
     model_call_seconds: float | None = Field(default=None, gt=0, le=86_400)
     """Seconds one attempt of a model call may take."""
+    approval_seconds: float | None = Field(default=None, gt=0, le=31_536_000)
+    """Seconds a person has to approve or answer; silence is a no. The deadline rules over it."""
     delegation_depth: int | None = Field(default=None, ge=0, le=16)
     """Levels of child runs below this one; what stands above may allow less."""
     descendants: int | None = Field(default=None, ge=0, le=10_000)
@@ -77,6 +79,8 @@ class Defaults(Data):
     """See `Limits.tool_result_bytes`."""
     model_call_seconds: float = Field(default=300.0, gt=0)
     """See `Limits.model_call_seconds`."""
+    approval_seconds: float = Field(default=3_600.0, gt=0)
+    """See `Limits.approval_seconds`."""
     delegation_depth: int = Field(default=4, ge=0, le=16)
     """See `Limits.delegation_depth`."""
     descendants: int = Field(default=64, ge=0, le=10_000)

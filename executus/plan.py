@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue
 from executus.agent import RunnableAgent
 from executus.data import Data
 from executus.limits import Defaults
+from executus.question import ApprovalRule
 from executus.status import Reason
 
 Effect = Literal["pure", "idempotent", "once"]
@@ -77,6 +78,10 @@ class ToolDef(Data):
     """Runs inside the workflow task: one event instead of six. Quick and pure tools only."""
     secret_arguments: bool = False
     """Arguments are hidden from summaries, the summariser and the audit."""
+    requires_approval: bool = False
+    """A person has to say yes to each call."""
+    human: bool = False
+    """`ask_human`: a call is a question to people, and no activity."""
     agent: RunnableAgent | None = None
     """Set: a call runs this agent as a child run. None: a call is an activity."""
 
@@ -100,6 +105,9 @@ class RunPlan(Data):
     """JSON schema of the invocation's inputs."""
     output_schema: dict[str, JsonValue] | None = None
     """JSON schema of the answer."""
+    approvals: tuple[ApprovalRule, ...] = ()
+    """Calls that need a person's yes besides those of tools marked so: the host's and the agent's
+    rules, any of which suffices."""
     bounds: Defaults
     """Defaults with the agent's own values on top: every number is concrete."""
     wired: tuple[Port, ...] = ()

@@ -28,6 +28,7 @@ from executus.errors import ConfigError, ExecutusError
 from executus.limits import Defaults
 from executus.models.registry import Models
 from executus.ports import Ports
+from executus.question import ApprovalRule
 from executus.redact import Redactor
 from executus.sweeper import SweepActivities
 from executus.sweeper_workflow import SweepRun
@@ -76,6 +77,7 @@ class ExecutusPlugin(SimplePlugin):
         system_header: str = "",
         secrets: Collection[str] = (),
         redactor: Redactor | None = None,
+        approvals: Sequence[ApprovalRule] = (),
     ) -> None:
         """Compose a host.
 
@@ -90,6 +92,7 @@ class ExecutusPlugin(SimplePlugin):
             system_header: Text above every agent's own system prompt.
             secrets: Names of environment variables that tools may ask for.
             redactor: Hides secrets in summaries.
+            approvals: Tool calls of any agent that need a person's yes.
 
         Raises:
             ConfigError: two agents or two tools have the same name.
@@ -114,6 +117,7 @@ class ExecutusPlugin(SimplePlugin):
             system_header=system_header,
             secrets=Secrets(secrets, os.environ),
             redactor=redactor or Redactor(),
+            approvals=tuple(approvals),
         )
         super().__init__(  # pyright: ignore[reportUnknownMemberType] - takes bare Callables
             PLUGIN_NAME,

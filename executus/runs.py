@@ -19,11 +19,16 @@ from temporalio.service import RPCError, RPCStatusCode
 from executus.contracts import (
     SIGNAL_CANCEL,
     SIGNAL_STEER,
+    UPDATE_ANSWER,
+    UPDATE_APPROVE,
+    UPDATE_DENY,
     UPDATE_RAISE_LIMITS,
     RaiseLimits,
 )
+from executus.data import Data
 from executus.endings import QUERY_SECONDS, read_ending, read_state
 from executus.errors import RequestError, UserError
+from executus.question import Answer, Decision
 from executus.request import MAX_REQUEST_BYTES, RunRequest
 from executus.result import RunResult
 from executus.sanitize import clean_line
@@ -103,6 +108,22 @@ class Runs:
         """Say something to a running agent: a user message before its next model call."""
         await self._client.get_workflow_handle(run_id).signal(SIGNAL_STEER, text)
 
+    async def approve(self, run_id: str, decision: Decision) -> LiveState:
+        """Let a tool call that waits for approval be made.
+
+        Raises:
+            UserError: nothing waits there, it is another call, or it is too late.
+        """
+        return await self._update(run_id, UPDATE_APPROVE, decision)
+
+    async def deny(self, run_id: str, decision: Decision) -> LiveState:
+        """Do not let it be made; the agent is told. Raises as `approve` does."""
+        return await self._update(run_id, UPDATE_DENY, decision)
+
+    async def answer(self, run_id: str, answer: Answer) -> LiveState:
+        """Answer what an agent asks by `ask_human`. Raises as `approve` does."""
+        return await self._update(run_id, UPDATE_ANSWER, answer)
+
     async def raise_limits(
         self, run_id: str, *, tokens: int | None = None, micro_usd: int | None = None, by: str = ""
     ) -> LiveState:
@@ -112,11 +133,18 @@ class Runs:
             UserError: the run is not running, or the limit is not above the present one.
         """
         asked = RaiseLimits(tokens=tokens, micro_usd=micro_usd, by=by)
+        return await self._update(run_id, UPDATE_RAISE_LIMITS, asked)
+
+    async def _update(self, run_id: str, name: str, asked: Data) -> LiveState:
         handle = self._client.get_workflow_handle(run_id)
         try:
             state: LiveState = await handle.execute_update(  # pyright: ignore[reportUnknownMemberType]
-                UPDATE_RAISE_LIMITS, asked, result_type=LiveState
+                name, asked, result_type=LiveState
             )
         except WorkflowUpdateFailedError as error:
             raise UserError(str(error.cause)) from None
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            raise UserError(f"run {run_id}: {error.message}") from None
         return state

@@ -5,12 +5,13 @@ from typing import Literal
 
 from executus.data import Data
 from executus.files import FileRef
+from executus.question import Question
 from executus.step import StepRecord
 from executus.usage import Usage
 
 Stage = Literal["starting", "running", "paused", "closing", "closed"]
-"""starting: resolving, reserving. running: the loop. paused: at a limit, until somebody raises it.
-closing: outcome fixed, cleanup runs."""
+"""starting: resolving, reserving. running: the loop. paused: until somebody approves,
+answers or raises a limit. closing: outcome fixed, cleanup runs."""
 
 STATE_STEPS = 200
 """Steps listed in a state: the newest ones."""
@@ -49,6 +50,8 @@ class LiveState(Data):
     """Messages in the transcript."""
     waiting: str | None = None
     """What a paused run waits for."""
+    questions: tuple[Question, ...] = ()
+    """What people are asked: `executus approve`, `deny` and `answer` settle them."""
     tokens_limit: int | None = None
     """Limit on tokens, as it is now; None = none."""
     micro_usd_limit: int | None = None

@@ -12,6 +12,7 @@ from executus import contracts
 from executus.contracts import PAGE_BYTES, RaiseLimits, RunKey, StepsPage
 from executus.errors import ExecutusError, RequestError
 from executus.plan import RunPlan
+from executus.question import Answer, Decision
 from executus.request import RunRequest
 from executus.result import RunResult
 from executus.sanitize import clean_line
@@ -120,9 +121,37 @@ class AgentRun:
 
     @raise_limits.validator
     def _may_raise(self, asked: RaiseLimits) -> None:
-        problem = self._driver.controls.raise_problem(asked)
-        if problem is not None:
-            raise ApplicationError(problem, type="executus.limits", non_retryable=True)
+        _refuse(self._driver.controls.raise_problem(asked), "executus.limits")
+
+    @workflow.update(name=contracts.UPDATE_APPROVE)
+    def approve(self, decision: Decision) -> LiveState:
+        """Let a tool call that waits for approval be made."""
+        self._driver.run.questions.say(decision, yes=True)
+        return self._driver.run.state()
+
+    @workflow.update(name=contracts.UPDATE_DENY)
+    def deny(self, decision: Decision) -> LiveState:
+        """Do not let it be made; the agent is told."""
+        self._driver.run.questions.say(decision, yes=False)
+        return self._driver.run.state()
+
+    @workflow.update(name=contracts.UPDATE_ANSWER)
+    def answer(self, answer: Answer) -> LiveState:
+        """Answer what the agent asks by its tool `ask_human`."""
+        self._driver.run.questions.say(answer, yes=True)
+        return self._driver.run.state()
+
+    @approve.validator
+    def _may_approve(self, decision: Decision) -> None:
+        _refuse(self._driver.controls.answer_problem(decision), "executus.question")
+
+    @deny.validator
+    def _may_deny(self, decision: Decision) -> None:
+        _refuse(self._driver.controls.answer_problem(decision), "executus.question")
+
+    @answer.validator
+    def _may_answer(self, answer: Answer) -> None:
+        _refuse(self._driver.controls.answer_problem(answer), "executus.question")
 
     # -- queries -------------------------------------------------------------------------------
 
@@ -155,3 +184,9 @@ class AgentRun:
     def steps(self, start: int = 0) -> StepsPage:
         """Audit rows of the steps from `start` on, for a close that finds some missing."""
         return late_steps(self._driver.run, start)
+
+
+def _refuse(problem: str | None, kind: str) -> None:
+    """Reject an update before it stands in history."""
+    if problem is not None:
+        raise ApplicationError(problem, type=kind, non_retryable=True)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 from executus.contracts import RaiseLimits
+from executus.question import Answer, Decision
 from executus.sanitize import cap_text
 from executus.status import Reason, Status
 from executus.workflows.ending import Ending
@@ -59,16 +60,20 @@ class Controls:
     async def pause(self, why: str, seconds: float | None) -> None:
         """Wait until somebody raises a limit, or for `seconds`."""
         run, before = self._run, self._raises
-        run.stage, run.waiting = "paused", why
         run.event("paused", why)
-        run.changed()
+        run.waiting_for("limit", why)
         timeout = None if seconds is None else timedelta(seconds=seconds)
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: self._raises > before, timeout=timeout, timeout_summary="ask again"
             )
-        run.stage, run.waiting = "running", None
-        run.changed()
+        run.waiting_for("limit", None)
+
+    def answer_problem(self, given: Decision | Answer) -> str | None:
+        """Why this cannot be said to the run, if it cannot."""
+        if self._run.ending is not None or self._run.stop_why is not None:
+            return "the run has ended or is stopping"
+        return self._run.questions.problem(given)
 
     def raise_problem(self, asked: RaiseLimits) -> str | None:
         """Why limits cannot be raised like that, if they cannot."""

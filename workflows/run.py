@@ -27,6 +27,7 @@ from executus.workflows.details import SHOWN_STEPS, render
 from executus.workflows.ending import Ending
 from executus.workflows.ledger import Ledger
 from executus.workflows.prepare import audit_opening
+from executus.workflows.questions import Questions
 
 MAX_WARNING = 500
 """Characters of one warning."""
@@ -49,8 +50,9 @@ class Run:
         self.reserved = False
         """Whether a budget reservation may be held."""
         self.allowance: Allowance | None = None
-        self.waiting: str | None = None
-        """What a paused run waits for."""
+        self.questions = Questions()
+        """What people are asked."""
+        self._waits: dict[str, str] = {}
         self.iteration = 0
         """Model turns so far, in all executions."""
         self.depth_left = 0
@@ -101,6 +103,21 @@ class Run:
         """Whether the run must not begin anything new."""
         return self.stop_why is not None or workflow.cancellation_reason() is not None
 
+    @property
+    def waiting(self) -> str | None:
+        """What a paused run waits for."""
+        return "; ".join(self._waits.values()) or None
+
+    def waiting_for(self, key: str, what: str | None) -> None:
+        """The run waits for people to do something; None = not any more."""
+        if what is None:
+            self._waits.pop(key, None)
+        else:
+            self._waits[key] = what
+        if self.stage in {"running", "paused"}:
+            self.stage = "paused" if self._waits else "running"
+        self.changed()
+
     def event(self, name: str, summary: str, **content: str | float | None) -> None:
         """Note, for the audit, something that is no step."""
         self.ledger.event(name, summary, workflow.now(), **content)
@@ -145,6 +162,7 @@ class Run:
             cost_micro_usd=self.ledger.cost_micro_usd,
             transcript_messages=len(self.transcript),
             waiting=self.waiting,
+            questions=tuple(self.questions.pending.values()),
             tokens_limit=self.allowance.tokens if self.allowance else None,
             micro_usd_limit=self.allowance.micro_usd if self.allowance else None,
             files=tuple(self.files),

@@ -23,6 +23,7 @@ from executus.result import RunResult
 from executus.status import Status
 from executus.step import StepStatus
 from executus.summary import summarize_call
+from executus.workflows.approval import Approval
 from executus.workflows.clock import SLACK
 from executus.workflows.delegation import Delegation, Refused, child_text
 from executus.workflows.loop import RUN_STATUS
@@ -48,6 +49,7 @@ class ToolCalls:
         self.plan = plan
         self._redactor = redactor
         self._delegation = Delegation(run, plan)
+        self._approval = Approval(run, plan, redactor)
         self._tools = {tool.name: tool for tool in plan.tools}
         cap = max((tool.result_bytes for tool in plan.tools), default=1)
         width = min(plan.bounds.parallel_tools, max(1, MAX_BATCH_BYTES // cap))
@@ -88,13 +90,20 @@ class ToolCalls:
         tool = self._tools.get(call.name)
         hidden = tool is not None and tool.secret_arguments
         summary = summarize_call(call.name, call.arguments, hidden, self._redactor)
+        problem = _argument_problem(call)
+        asks = tool is not None and problem is None and self._asks(tool, call)
+        if tool is not None and asks:  # outside the limit: a person may take hours
+            self._begin(step_id, iteration, call, summary)
+            if not await self._may_go_on(
+                step_id, call, tool, summary=summary, results=results, ordinal=ordinal
+            ):
+                return
         async with self._parallel:
-            kind = contracts.tool_activity(call.name)
-            self._run.ledger.begin(step_id, kind, iteration, summary, workflow.now())
-            self._run.changed()
+            if not asks:
+                self._begin(step_id, iteration, call, summary)
             if tool is None:
                 results[ordinal] = self._built_in(step_id, iteration, call, summary)
-            elif (problem := _argument_problem(call)) is not None:
+            elif problem is not None:
                 results[ordinal] = _result(call, problem, "error")
                 self._end(step_id, "error", problem)
             elif tool.agent is not None:
@@ -103,6 +112,43 @@ class ToolCalls:
                     raise asyncio.CancelledError
             else:
                 results[ordinal] = await self._dispatch(step_id, iteration, call, tool, summary)
+
+    def _begin(self, step_id: str, iteration: int, call: ToolCallPart, summary: str) -> None:
+        kind = contracts.tool_activity(call.name)
+        self._run.ledger.begin(step_id, kind, iteration, summary, workflow.now())
+        self._run.changed()
+
+    def _asks(self, tool: ToolDef, call: ToolCallPart) -> bool:
+        """Whether a person has a say in this call."""
+        return tool.human or self._approval.needed(tool, parse_object(call.arguments))
+
+    async def _may_go_on(
+        self,
+        step_id: str,
+        call: ToolCallPart,
+        tool: ToolDef,
+        *,
+        summary: str,
+        results: dict[int, ToolResultPart],
+        ordinal: int,
+    ) -> bool:
+        """Whether a person lets the call be made; if not, what they said is its result."""
+        try:
+            if tool.human:
+                ok, text = await self._approval.answer(step_id, call, tool)
+            else:
+                refusal = await self._approval.refusal(step_id, call, tool)
+                if refusal is None:
+                    return True
+                ok, text = False, refusal
+        except asyncio.CancelledError:
+            text = "the run was stopped before a person answered; nothing ran"
+            self._end(step_id, "error", text)
+            results[ordinal] = _result(call, text, "error")
+            raise
+        self._end(step_id, "complete" if ok else "error", f"{summary} → {text}" if ok else text)
+        results[ordinal] = _result(call, text, "ok" if ok else "error")
+        return False
 
     def _built_in(
         self, step_id: str, iteration: int, call: ToolCallPart, summary: str

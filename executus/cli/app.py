@@ -23,6 +23,9 @@ class Entry(NamedTuple):
 COMMANDS = {
     "run": Entry("executus.cli.run", "Run an agent and show what it does."),
     "agents": Entry("executus.cli.agents", "List agents and what is wrong with them."),
+    "approve": Entry("executus.cli.decide", "Let a tool call be made that waits for a yes."),
+    "deny": Entry("executus.cli.decide", "Do not let it be made; the agent is told."),
+    "answer": Entry("executus.cli.decide", "Answer what an agent asks people."),
     "worker": Entry("executus.cli.worker", "Serve a task queue until SIGTERM."),
     "server": Entry("executus.cli.serve", "Keep this folder's Temporal server and its UI open."),
     "audit": Entry("executus.cli.audit", "Show and verify what runs did."),

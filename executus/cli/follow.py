@@ -8,10 +8,12 @@ from enum import Enum
 from temporalio.client import WorkflowQueryFailedError, WorkflowQueryRejectedError
 from temporalio.service import RPCError
 
+from executus.cli.decide import question_lines
 from executus.cli.live import View
 from executus.errors import ExecutusError
 from executus.result import RunResult
 from executus.runs import Runs
+from executus.state import LiveState
 
 POLL_SECONDS = 0.25
 QUERY_SECONDS = 5.0
@@ -53,6 +55,7 @@ class Follower:
         self._run_id = run_id
         self._view = view
         self._signals = signals
+        self._told: set[str] = set()
 
     async def wait(self) -> RunResult | None:
         """The run's result, or None when we were told to leave it."""
@@ -81,6 +84,21 @@ class Follower:
             except (RPCError, ExecutusError) as error:
                 self._view.note(f"cannot stop it: {error}")
 
+    def _tell(self, state: LiveState) -> None:
+        """Say once what the run waits for people to do."""
+        lines: dict[str, list[str]] = {
+            question.step_id: question_lines(self._run_id, question) for question in state.questions
+        }
+        if state.waiting and not lines:
+            lines["limit"] = [
+                f"paused: {state.waiting}",
+                f"  executus budget grant {self._run_id} --tokens N (or --usd X)",
+            ]
+        for key in lines.keys() - self._told:
+            for line in lines[key]:
+                self._view.note(line)
+        self._told = set(lines)
+
     async def _poll(self) -> None:
         began = asyncio.get_running_loop().time()
         seen = said = False
@@ -93,7 +111,9 @@ class Follower:
                 WorkflowQueryRejectedError,
             ):
                 async with asyncio.timeout(QUERY_SECONDS):
-                    self._view.show(await self._runs.state(self._run_id))
+                    state = await self._runs.state(self._run_id)
+                    self._view.show(state)
+                    self._tell(state)
                     seen = True
             silent = asyncio.get_running_loop().time() - began > SILENCE_SECONDS
             if silent and not seen and not said:

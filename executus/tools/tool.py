@@ -23,7 +23,7 @@ from executus.tools.schema import Arguments, arguments_of
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """What OpenAI and Anthropic both accept."""
-RESERVED = frozenset({"read_more", "run_status"})
+RESERVED = frozenset({"ask_human", "read_more", "run_status"})
 """Names of tools that executus itself may give to a run."""
 OWN = "executus.tools."
 """Modules whose functions may have a reserved name."""
@@ -67,6 +67,8 @@ class Tool(Generic[P, R]):
     """Digest of name, description and parameters."""
     local: bool = False
     """Runs inside the workflow task."""
+    requires_approval: bool = False
+    """A person has to say yes to each call."""
     _callers: Callers = field(default=None)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -102,6 +104,7 @@ class Tool(Generic[P, R]):
             task_queue=self.task_queue,
             secret_arguments=self.secret_arguments,
             local=self.local,
+            requires_approval=self.requires_approval,
         )
 
 
@@ -123,6 +126,7 @@ def tool(
     attempts: int = 3,
     secret_arguments: bool = False,
     local: bool = False,
+    requires_approval: bool = False,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
@@ -141,6 +145,7 @@ def tool(
     attempts: int = 3,
     secret_arguments: bool = False,
     local: bool = False,
+    requires_approval: bool = False,
 ) -> Any:
     """Make a tool of a typed function, async or sync (a sync one runs in a thread).
 
@@ -158,6 +163,7 @@ def tool(
         secret_arguments: Hide its arguments from summaries and the audit.
         local: Run it inside the workflow task: one event in history instead of six. Only for pure
             tools that take at most a second; it cannot heartbeat, nor be cancelled.
+        requires_approval: Each call waits for a person's yes (`executus approve`).
 
     Raises:
         ConfigError: for a signature, name or option that cannot work.
@@ -182,6 +188,7 @@ def tool(
             attempts=attempts,
             secret_arguments=secret_arguments,
             local=local,
+            requires_approval=requires_approval,
             digest=_digest(own, text, arguments.schema),
             _callers=checked_callers(callers),
         )

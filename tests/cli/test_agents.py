@@ -71,7 +71,10 @@ def test_broken_agents_are_listed_with_their_problem_beside_the_others(
         "extends": ["reader"],
         "problems": [],
     }
-    assert "`model`: unknown field; known fields: extends, description, id" in shown["broken"]["problems"][0]
+    assert (
+        "`model`: unknown field; known fields: extends, description, id"
+        in shown["broken"]["problems"][0]
+    )
     unknown, tier = shown["lost"]["problems"]
     assert unknown.startswith("unknown tools: nope; tools of this host: calculate, list_files")
     assert "no model tier or alias 'slow'" in tier

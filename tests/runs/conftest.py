@@ -32,6 +32,7 @@ CACHED_ONLY = (
     "test_delegation.py",
     "test_spill.py",
     "test_attached.py",
+    "test_approvals.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 

@@ -1,0 +1,165 @@
+"""`executus approve`, `deny` and `answer`: say what a run waits for a person to say."""
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+
+import click
+from temporalio.client import WorkflowQueryFailedError
+from temporalio.service import RPCError
+
+from executus.cli import exit as codes
+from executus.cli.sweep import plain_client
+from executus.errors import UserError
+from executus.question import Answer, Decision, Question, QuestionKind
+from executus.runs import Runs
+from executus.settings import load_settings
+from executus.state import LiveState
+
+RUN = click.argument("run_id", metavar="RUN")
+STEP = click.argument("step_id", metavar="[STEP]", required=False)
+AS = click.option("--as", "by", help="Who you are, for the record; your login by default.")
+NOTE = click.option("--note", default="", help="Why; recorded, and told to the agent on a no.")
+DIGEST = click.option("--digest", help="Say it to exactly this call, as `--list` showed it.")
+
+
+@click.command("approve")
+@RUN
+@STEP
+@AS
+@NOTE
+@DIGEST
+@click.option("--list", "listed", is_flag=True, help="Only show what waits.")
+def approve(
+    *, run_id: str, step_id: str | None, by: str | None, note: str, digest: str | None, listed: bool
+) -> int:
+    """Let a tool call be made that waits for a person's yes.
+
+    STEP may be left out when only one waits.
+    """
+    if listed:
+        return asyncio.run(_list(run_id))
+    return asyncio.run(_decide(Runs.approve, run_id, step_id, by=by, note=note, digest=digest))
+
+
+@click.command("deny")
+@RUN
+@STEP
+@AS
+@NOTE
+@DIGEST
+def deny(*, run_id: str, step_id: str | None, by: str | None, note: str, digest: str | None) -> int:
+    """Do not let it be made; the agent is told, with the note."""
+    return asyncio.run(_decide(Runs.deny, run_id, step_id, by=by, note=note, digest=digest))
+
+
+@click.command("answer")
+@RUN
+@click.argument("text")
+@click.option("--step", "step_id", help="Which question, when several wait.")
+@AS
+@DIGEST
+def answer(
+    *, run_id: str, text: str, step_id: str | None, by: str | None, digest: str | None
+) -> int:
+    """Answer what an agent asks by its tool `ask_human`."""
+    return asyncio.run(_answer(run_id, text, step_id, by, digest))
+
+
+def question_lines(run_id: str, question: Question) -> list[str]:
+    """A question for people, and how to settle it."""
+    until = f"until {question.expires_at:%H:%M:%S} UTC"
+    if question.kind == "answer":
+        options = f" [{' | '.join(question.options)}]" if question.options else ""
+        return [
+            f"{question.step_id} asks {until}: {question.text}{options}",
+            f"  executus answer {run_id} --step {question.step_id} TEXT",
+        ]
+    return [
+        f"{question.step_id} waits for approval {until}: {question.tool} {question.arguments}",
+        f"  executus approve {run_id} {question.step_id}   (or deny; digest {question.digest})",
+    ]
+
+
+async def _list(run_id: str) -> int:
+    async with AsyncExitStack() as stack:
+        runs = Runs(await plain_client(stack, load_settings()))
+        questions = (await _state(runs, run_id)).questions
+    for question in questions:
+        for line in question_lines(run_id, question):
+            click.echo(line)
+    if not questions:
+        click.echo(f"{run_id} waits for nobody", err=True)
+    return codes.OK
+
+
+async def _decide(
+    decide: Callable[[Runs, str, Decision], Awaitable[LiveState]],
+    run_id: str,
+    step_id: str | None,
+    *,
+    by: str | None,
+    note: str,
+    digest: str | None,
+) -> int:
+    async with AsyncExitStack() as stack:
+        runs = Runs(await plain_client(stack, load_settings()))
+        question = _pick(await _state(runs, run_id), step_id, "approval")
+        decision = Decision(
+            step_id=question.step_id, digest=digest or question.digest, by=_who(by), note=note
+        )
+        await decide(runs, run_id, decision)
+    done = "approved" if decide is Runs.approve else "denied"
+    click.echo(f"{done} {question.step_id}: {question.tool} {question.arguments}")
+    return codes.OK
+
+
+async def _answer(
+    run_id: str, text: str, step_id: str | None, by: str | None, digest: str | None
+) -> int:
+    async with AsyncExitStack() as stack:
+        runs = Runs(await plain_client(stack, load_settings()))
+        question = _pick(await _state(runs, run_id), step_id, "answer")
+        given = Answer(
+            step_id=question.step_id, digest=digest or question.digest, by=_who(by), text=text
+        )
+        await runs.answer(run_id, given)
+    click.echo(f"answered {question.step_id}: {question.text}")
+    return codes.OK
+
+
+def _who(by: str | None) -> str:
+    return by or getpass.getuser()
+
+
+async def _state(runs: Runs, run_id: str) -> LiveState:
+    try:
+        return await runs.state(run_id)
+    except (RPCError, WorkflowQueryFailedError) as error:
+        raise UserError(f"run {run_id}: {error.message}") from None
+
+
+def _pick(state: LiveState, step_id: str | None, kind: QuestionKind) -> Question:
+    """The question that is meant.
+
+    Raises:
+        UserError: none waits there, or several do and none is named.
+    """
+    waiting = [question for question in state.questions if question.kind == kind]
+    if step_id is None and len(waiting) == 1:
+        return waiting[0]
+    for question in waiting:
+        if question.step_id == step_id:
+            return question
+    raise UserError(_problem(state, step_id, kind, waiting))
+
+
+def _problem(
+    state: LiveState, step_id: str | None, kind: QuestionKind, waiting: Sequence[Question]
+) -> str:
+    names = ", ".join(question.step_id for question in waiting)
+    if step_id is None and waiting:
+        return f"{state.run_id}: several steps wait for an {kind}: name one of {names}"
+    at = f" at {step_id}" if step_id else ""
+    return f"{state.run_id} ({state.stage}): no {kind} is asked for{at}; waiting: {names or 'none'}"

@@ -1,0 +1,267 @@
+"""People decide: tool calls that wait for a yes, and questions that an agent asks."""
+
+import asyncio
+
+import pytest
+from temporalio.client import Client
+
+from executus import Reason, Status
+from executus.cli.app import invoke
+from executus.digest import digest
+from executus.errors import UserError
+from executus.limits import Defaults
+from executus.models.scripted import call, calls, say
+from executus.question import Answer, ApprovalRule, Decision
+from executus.tools import tool
+
+from .kit import assert_closed_once, kit
+
+SENT: list[str] = []
+
+
+@tool(requires_approval=True)
+async def send(to: str) -> str:
+    """Send a message."""
+    SENT.append(to)
+    return f"sent to {to}"
+
+
+@tool(effect="pure")
+async def read(path: str) -> str:
+    """Read a file."""
+    return f"content of {path}"
+
+
+@tool(requires_approval=True, secret_arguments=True)
+async def login(password: str) -> str:
+    """Log in."""
+    return f"in with {len(password)} characters"
+
+
+TOOLS = [send, read, login]
+NAMES = ("send", "read", "login")
+
+
+@pytest.fixture(autouse=True)
+def nothing_sent():
+    SENT.clear()
+
+
+@pytest.fixture
+async def real_time(env) -> Client:
+    """A client whose runs live in real time: an idle one would be at its deadline at once."""
+    return await Client.connect(env.client.service_client.config.target_host)
+
+
+async def asked(k, run_id: str, count: int = 1):
+    while True:
+        state = await k.runs.state(run_id)
+        if len(state.questions) >= count:
+            assert state.stage == "paused"
+            return list(state.questions)
+        await asyncio.sleep(0.02)
+
+
+def yes(question, **fields) -> Decision:
+    return Decision(
+        **{"step_id": question.step_id, "digest": question.digest, "by": "bob", **fields}
+    )
+
+
+async def events(k, run_id: str) -> dict[str, dict]:
+    return {row.name: row.body for row in await k.audit.rows(run_id) if row.kind == "event"}
+
+
+async def test_an_approved_call_is_made_once_and_the_record_says_by_whom(env, real_time):
+    async with kit(env, tools=TOOLS, client=real_time) as k:
+        handle = await k.start([call("send", to="eve"), say("done")], tools=NAMES)
+        (question,) = await asked(k, handle.id)
+        assert (question.kind, question.tool, question.arguments) == (
+            "approval",
+            "send",
+            '{"to": "eve"}',
+        )
+        assert SENT == []
+        await k.runs.approve(handle.id, yes(question, note="fine"))
+        out = await k.outcome(handle.id)
+        assert (out.result.status, SENT) == (Status.OK, ["eve"])
+        assert out.activities == [
+            "executus.resolve",
+            "executus.budget.check",
+            "executus.audit.start",
+            "executus.model",
+            "tool.send",
+            "executus.model",
+            "executus.budget.commit",
+            "executus.audit.close",
+        ]
+        await assert_closed_once(k, out)
+        said = str((await events(k, handle.id))["approved"])
+        assert all(text in said for text in ("bob", "fine", question.digest)), said
+
+
+async def test_a_denied_call_is_not_made_and_the_agent_is_told_why(env, real_time):
+    async with kit(env, tools=TOOLS, client=real_time) as k:
+        heard = []
+
+        def script(request):
+            last = request.messages[-1].message.parts[0]
+            heard.append(last)
+            return say("ok") if len(heard) > 1 else call("send", to="eve")
+
+        handle = await k.start(script, tools=NAMES)
+        (question,) = await asked(k, handle.id)
+        await k.runs.deny(handle.id, yes(question, note="not eve"))
+        out = await k.outcome(handle.id)
+        assert (out.result.status, SENT) == (Status.OK, [])
+        assert heard[1].outcome == "error"
+        assert heard[1].text == "`send` was denied by bob: not eve; nothing ran"
+        assert "tool.send" not in out.activities
+
+
+async def test_silence_is_a_no(env):
+    async with kit(env, tools=TOOLS, defaults=Defaults(approval_seconds=20)) as k:
+        out = await k.run([call("send", to="eve"), say("without")], tools=NAMES, max_runtime=60)
+        assert (out.result.status, out.result.output, SENT) == (Status.OK, "without", [])
+        assert "nobody decided in time" in out.result.steps[1].summary
+        assert "approval_expired" in await events(k, out.result.run_id)
+        await assert_closed_once(k, out)
+
+
+async def test_the_deadline_rules_over_a_pending_approval(env):
+    async with kit(env, tools=TOOLS) as k:
+        out = await k.run([call("send", to="eve")], tools=NAMES, max_runtime=30)
+        assert (out.result.reason, SENT) == (Reason.DEADLINE, [])
+        await assert_closed_once(k, out)
+
+
+async def test_an_altered_a_replayed_and_a_misdirected_approval_are_rejected(env, real_time):
+    async with kit(env, tools=TOOLS, client=real_time) as k:
+        script = [call("send", to="eve"), call("send", to="eve"), say("done")]
+        handle = await k.start(script, tools=NAMES)
+        (first,) = await asked(k, handle.id)
+        for given, why in (
+            (yes(first, digest=digest(b"another call")), "the digest is another one"),
+            (yes(first, step_id="m7.t1"), "waiting: m1.t1"),
+        ):
+            with pytest.raises(UserError, match=why):
+                await k.runs.approve(handle.id, given)
+        with pytest.raises(UserError, match="no answer is asked for there"):
+            await k.runs.answer(
+                handle.id, Answer(**yes(first).model_dump(exclude={"note"}), text="y")
+            )
+        await k.runs.approve(handle.id, yes(first))
+        second = (await asked(k, handle.id))[0]
+        assert second.digest != first.digest, "one yes would do for the same call again"
+        with pytest.raises(UserError, match="already settled: yes by bob"):
+            await k.runs.approve(handle.id, yes(first))
+        with pytest.raises(UserError, match="digest is another"):
+            await k.runs.approve(handle.id, yes(second, digest=first.digest))
+        await k.runs.deny(handle.id, yes(second))
+        out = await k.outcome(handle.id)
+        assert (out.result.status, SENT) == (Status.OK, ["eve"])
+        with pytest.raises(UserError):
+            await k.runs.approve(handle.id, yes(second))
+
+
+async def test_a_rule_asks_for_what_it_names_and_lets_the_rest_run(env, real_time):
+    rules = (ApprovalRule(tool="re*", arguments={"path": "/etc/*"}),)
+    async with kit(env, tools=TOOLS, client=real_time) as k:
+        turn = calls(("read", {"path": "notes/a"}), ("read", {"path": "/etc/passwd"}))
+        handle = await k.start([turn, say("done")], tools=NAMES, approvals=rules)
+        (question,) = await asked(k, handle.id)
+        assert "/etc/passwd" in question.arguments
+        await k.runs.approve(handle.id, yes(question))
+        out = await k.outcome(handle.id)
+        assert [s.status for s in out.result.steps if s.kind == "tool.read"] == ["complete"] * 2
+
+
+async def test_secret_arguments_are_shown_to_nobody(env, real_time):
+    async with kit(env, tools=TOOLS, client=real_time) as k:
+        script = [call("login", password="hunter2 hunter2"), say("done")]
+        handle = await k.start(script, tools=NAMES)
+        (question,) = await asked(k, handle.id)
+        assert "hunter2" not in question.model_dump_json()
+        assert question.arguments.startswith("[hidden, ")
+        await k.runs.approve(handle.id, yes(question))
+        out = await k.outcome(handle.id)
+        assert out.result.steps[1].status == "complete"
+        record = [row.model_dump_json() for row in await k.audit.rows(handle.id)]
+        assert not any("hunter2" in row for row in record if '"tool"' in row)
+
+
+async def test_a_person_answers_what_the_agent_asks_from_the_given_options(env, real_time):
+    async with kit(env, tools=TOOLS, client=real_time) as k:
+        ask = call("ask_human", question="Which colour?", options=["red", "blue"])
+        heard = []
+
+        def script(request):
+            heard.append(request.messages[-1].message.parts[0])
+            return ask if len(heard) == 1 else say("painted")
+
+        handle = await k.start(script, tools=("ask_human",))
+        (question,) = await asked(k, handle.id)
+        assert (question.kind, question.text) == ("answer", "Which colour?")
+        given = Answer(step_id=question.step_id, digest=question.digest, by="bob", text="green")
+        with pytest.raises(UserError, match="one of: red, blue"):
+            await k.runs.answer(handle.id, given)
+        with pytest.raises(UserError, match="no approval is asked for"):
+            await k.runs.approve(handle.id, yes(question))
+        await k.runs.answer(handle.id, given.model_copy(update={"text": "blue"}))
+        out = await k.outcome(handle.id)
+        assert (heard[1].text, heard[1].outcome) == ("blue", "ok")
+        assert out.activities.count("executus.model") == 2
+        assert not any(name.startswith("tool.") for name in out.activities)
+        await assert_closed_once(k, out)
+
+
+async def test_a_question_that_nobody_answers_is_told_to_the_agent(env):
+    async with kit(env, tools=TOOLS, defaults=Defaults(approval_seconds=20)) as k:
+        script = [call("ask_human", question="Well?"), say("went on")]
+        out = await k.run(script, tools=("ask_human",))
+        assert (out.result.output, out.result.steps[1].status) == ("went on", "error")
+
+
+async def test_a_stop_while_a_person_is_asked_leaves_nothing_made(env, real_time):
+    async with kit(env, tools=TOOLS, client=real_time) as k:
+        handle = await k.start([call("send", to="eve")], tools=NAMES)
+        await asked(k, handle.id)
+        await k.runs.cancel(handle.id, "enough")
+        out = await k.outcome(handle.id)
+        assert (out.result.status, SENT) == (Status.CANCELLED, [])
+        assert "nothing ran" in out.result.steps[1].summary
+        with pytest.raises(UserError):
+            await k.runs.approve(handle.id, Decision(step_id="m1.t1", digest="x", by="bob"))
+
+
+async def test_the_command_line_shows_approves_denies_and_answers(
+    env, real_time, monkeypatch, capsys
+):
+    monkeypatch.setenv("TEMPORAL_ADDRESS", env.client.service_client.config.target_host)
+
+    async def command(*arguments: str) -> tuple[int, str]:
+        code = await asyncio.to_thread(invoke, list(arguments))
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    async with kit(env, tools=TOOLS, client=real_time) as k:
+        turn = calls(
+            ("send", {"to": "ann"}), ("send", {"to": "eve"}), ("ask_human", {"question": "Why?"})
+        )
+        handle = await k.start([turn, say("done")], tools=(*NAMES, "ask_human"))
+        await asked(k, handle.id, 3)
+        code, out = await command("approve", handle.id, "--list")
+        assert code == 0
+        assert "m1.t2 waits for approval" in out
+        assert '{"to": "eve"}' in out
+        assert f"executus answer {handle.id} --step m1.t3 TEXT" in out
+        code, out = await command("approve", handle.id)
+        assert (code, "name one of m1.t1, m1.t2" in out) == (2, True), out
+        code, out = await command("approve", handle.id, "m1.t1", "--as", "bob")
+        assert (code, "approved m1.t1" in out) == (0, True), out
+        code, out = await command("deny", handle.id, "--as", "bob", "--note", "no")
+        assert (code, "denied m1.t2" in out) == (0, True), out
+        code, out = await command("answer", handle.id, "because", "--as", "bob")
+        assert (code, "answered m1.t3" in out) == (0, True), out
+        assert (await k.runs.result(handle.id)).status is Status.OK
+        assert SENT == ["ann"]
