@@ -18,6 +18,7 @@ from executus.digest import digest
 from executus.files import FileScope
 from executus.message import Message, ToolOutcome, ToolResultPart
 from executus.rows import tool_row
+from executus.steer import TOOL_STEER
 from executus.summary import summarize_call, summarize_result
 from executus.tools import Tool, ToolContext
 from executus.tools.invoke import invoke
@@ -65,6 +66,7 @@ class ToolActivities:
             summary=summarize_result(result),
             attempt=attempt,
             files=tuple(context.files.made),
+            steer=tuple(context.said[:TOOL_STEER]),
         )
         self._conversations.remember(Message(role="tool", parts=(result,)))
         await self._record(tool, step, output, time.monotonic() - begun)

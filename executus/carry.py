@@ -61,7 +61,9 @@ class Carry(Data):
     steps_total: int
     """All of them."""
     steer: tuple[str, ...] = ()
-    """Messages that wait to be delivered."""
+    """Messages that wait to be delivered: those of an older version only."""
+    steer_ids: tuple[str, ...] = ()
+    """Ids of messages that were delivered: sent again, they are not said again."""
     files: tuple[FileRef, ...] = ()
     """What tools put so far."""
     warnings: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from executus.budget import BudgetCheck, BudgetCommit
 from executus.data import Data
 from executus.files import DroppedFile, FileRef, FileScope
 from executus.message import FilePart, ImagePart, Message, ToolResultPart
+from executus.steer import TOOL_STEER
 from executus.transcript import Cursor
 from executus.usage import Usage
 
@@ -45,6 +46,7 @@ UPDATE_RAISE_LIMITS = "raise_limits"
 UPDATE_APPROVE = "approve"
 UPDATE_DENY = "deny"
 UPDATE_ANSWER = "answer"
+UPDATE_STEER = "steer"
 
 PAGE_BYTES = 900_000
 """Transcript bytes in one page: Temporal's own bound on a query's answer is 2 MiB."""
@@ -263,6 +265,8 @@ class ToolOutput(Data):
     """One redacted line about the result."""
     attempt: int = 1
     """Temporal attempt that brought it."""
+    steer: tuple[str, ...] = Field(default=(), max_length=TOOL_STEER)
+    """What the tool has to say to the agent besides."""
     images: tuple[ImagePart, ...] = ()
     """What the tool wants the model to see: a user message after the results of this turn."""
     files: tuple[FileRef, ...] = ()

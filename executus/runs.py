@@ -23,6 +23,7 @@ from executus.contracts import (
     UPDATE_APPROVE,
     UPDATE_DENY,
     UPDATE_RAISE_LIMITS,
+    UPDATE_STEER,
     RaiseLimits,
 )
 from executus.data import Data
@@ -34,6 +35,7 @@ from executus.result import RunResult
 from executus.sanitize import clean_line
 from executus.state import LiveState
 from executus.status import Reason
+from executus.steer import SteerReceipt, SteerRequest
 from executus.workflows.agent_run import AgentRun
 
 FIRST_QUERY_SECONDS = 3.0
@@ -104,9 +106,30 @@ class Runs:
         """Stop a run gracefully: it completes with status cancelled and its partial result."""
         await self._client.get_workflow_handle(run_id).signal(SIGNAL_CANCEL, reason)
 
-    async def steer(self, run_id: str, text: str) -> None:
+    async def steer(self, run_id: str, text: str, *, by: str = "") -> None:
         """Say something to a running agent: a user message before its next model call."""
-        await self._client.get_workflow_handle(run_id).signal(SIGNAL_STEER, text)
+        await self._client.get_workflow_handle(run_id).signal(SIGNAL_STEER, args=[text, by])
+
+    async def steer_and_wait(
+        self, run_id: str, text: str, *, by: str = "", message_id: str | None = None
+    ) -> SteerReceipt:
+        """The same, answered when the message was delivered, or never will be.
+
+        `message_id`: give one to be able to send it again without it being said twice.
+
+        Raises:
+            UserError: the run takes no messages: it is stopping, or too many wait.
+            RPCError: there is no such run, or it has ended.
+        """
+        handle = self._client.get_workflow_handle(run_id)
+        asked = SteerRequest(text=text, by=by)
+        try:
+            receipt: SteerReceipt = await handle.execute_update(  # pyright: ignore[reportUnknownMemberType]
+                UPDATE_STEER, asked, id=message_id or uuid.uuid4().hex, result_type=SteerReceipt
+            )
+        except WorkflowUpdateFailedError as error:
+            raise UserError(str(error.cause)) from None
+        return receipt
 
     async def approve(self, run_id: str, decision: Decision) -> LiveState:
         """Let a tool call that waits for approval be made.

@@ -36,6 +36,7 @@ NAMES = {
     "SIGNAL_CANCEL": "cancel",
     "SIGNAL_STEER": "steer",
     "UPDATE_RAISE_LIMITS": "raise_limits",
+    "UPDATE_STEER": "steer",
 }
 
 REQUIRED = {

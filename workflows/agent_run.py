@@ -18,6 +18,7 @@ from executus.result import RunResult
 from executus.sanitize import clean_line
 from executus.state import LiveState
 from executus.status import Reason, Status
+from executus.steer import SteerReceipt, SteerRequest
 from executus.transcript import TranscriptPage
 from executus.workflows.closing import close_run
 from executus.workflows.driver import RunDriver
@@ -38,6 +39,7 @@ else:
     NOTHING = RawValue(Payload())  # for one who starts the workflow without an argument
 
 MAX_REASON_CHARACTERS = 500
+MAX_BY_CHARACTERS = 255
 
 
 # Outside the sandbox: all it imports is executus, which the sandbox passed through anyway, so it
@@ -107,9 +109,9 @@ class AgentRun:
         self._driver.controls.stop(Status.CANCELLED, Reason.CANCEL_SIGNAL, f"cancelled: {why}")
 
     @workflow.signal(name=contracts.SIGNAL_STEER)
-    def steer(self, text: str) -> None:
+    def steer(self, text: str, by: str = "") -> None:
         """Say something to the agent: a user message before its next model call."""
-        self._driver.controls.steer(text)
+        self._driver.controls.steer(text, clean_line(by, MAX_BY_CHARACTERS))
 
     # -- updates -------------------------------------------------------------------------------
 
@@ -152,6 +154,18 @@ class AgentRun:
     @answer.validator
     def _may_answer(self, answer: Answer) -> None:
         _refuse(self._driver.controls.answer_problem(answer), "executus.question")
+
+    @workflow.update(name=contracts.UPDATE_STEER)
+    async def steer_until_delivered(self, asked: SteerRequest) -> SteerReceipt:
+        """The same as the signal, answered when the message was delivered or never will be."""
+        info = workflow.current_update_info()
+        return await self._driver.controls.deliver(asked, info.id if info else "")
+
+    @steer_until_delivered.validator
+    def _may_steer(self, asked: SteerRequest) -> None:
+        problem = self._driver.controls.steer_problem(asked)
+        if problem is not None:
+            raise ApplicationError(problem, type="executus.steer", non_retryable=True)
 
     # -- queries -------------------------------------------------------------------------------
 

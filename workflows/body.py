@@ -2,6 +2,7 @@
 
 import asyncio
 
+from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from executus import contracts
@@ -156,4 +157,10 @@ class Body:
                 run.event(
                     "audit_gap", f"rows of an execution may be missing: {error.cause or error}"
                 )
+        # The rest is one piece: what has been said is in the conversation that is handed over, and
+        # no update is left without its answer.
+        loop.deliver_steer()
+        while not workflow.all_handlers_finished():
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            loop.deliver_steer()
         self.carry = pack(run, plan, loop)

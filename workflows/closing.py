@@ -27,6 +27,8 @@ async def close_run(run: Run, ending: Ending) -> RunResult:
         workflow.logger.error("executus: bug in cleanup", exc_info=error)
         cleanup.warnings.append(f"internal error in cleanup: {type(error).__name__}: {error}")
     result = result.model_copy(update={"warnings": (*run.warnings, *cleanup.warnings)})
+    if not workflow.all_handlers_finished():  # they answer what became of their message
+        await workflow.wait_condition(workflow.all_handlers_finished)
     run.stage = "closed"
     run.changed()
     return fit_steps(result, run.ledger, _room(run))

@@ -9,14 +9,10 @@ from temporalio import workflow
 
 from executus.contracts import RaiseLimits
 from executus.question import Answer, Decision
-from executus.sanitize import cap_text
 from executus.status import Reason, Status
+from executus.steer import CALLER, MAX_STEER, SteerReceipt, SteerRequest
 from executus.workflows.ending import Ending
 from executus.workflows.run import Run
-
-MAX_STEER = 100
-"""Steer messages that may wait; more are dropped, with an event."""
-MAX_STEER_CHARACTERS = 20_000
 
 
 class Controls:
@@ -50,12 +46,36 @@ class Controls:
         why = workflow.cancellation_reason() or "no reason given"
         self.stop(Status.CANCELLED, Reason.CANCEL_REQUEST, f"cancelled: {why}")
 
-    def steer(self, text: str) -> None:
+    # -- steer ---------------------------------------------------------------------------------
+
+    def steer(self, text: str, by: str = "", source: str = CALLER) -> None:
         """Say something to the agent before its next model call."""
-        if len(self._run.steer) >= MAX_STEER:
-            self._run.event("steer_dropped", text)
-        elif text.strip():
-            self._run.steer.append(cap_text(text, MAX_STEER_CHARACTERS).text)
+        if text.strip() and self._run.steer.put(text, by=by, source=source) is None:
+            self._run.event("steer_dropped", text, by=by, source=source)
+
+    def steer_problem(self, asked: SteerRequest) -> str | None:
+        """Why nothing can be said to the agent, if nothing can."""
+        run = self._run
+        if run.ending is not None or run.stopping:
+            return "the run is stopping: its model is not called again"
+        if not asked.text.strip():
+            return "nothing to say: the text is empty"
+        return f"{MAX_STEER} messages wait already" if run.steer.full else None
+
+    async def deliver(self, asked: SteerRequest, message_id: str) -> SteerReceipt:
+        """Say something, and answer when the next model call is to have it, or none will."""
+        run = self._run
+        # An update may come before the run has taken up what an earlier execution knew.
+        await workflow.wait_condition(lambda: run.plan is not None or run.ending is not None)
+        if run.steer.knows(message_id):  # sent again to the run's next execution
+            return SteerReceipt(delivered=True, why="delivered before")
+        steer = run.steer.put(asked.text, by=asked.by, message_id=message_id)
+        if steer is None:  # others in the same task were quicker
+            return SteerReceipt(delivered=False, why=f"{MAX_STEER} messages wait already")
+        await workflow.wait_condition(lambda: steer.receipt is not None or run.ending is not None)
+        return steer.receipt or SteerReceipt(delivered=False, why="the run ended first")
+
+    # -- limits --------------------------------------------------------------------------------
 
     async def pause(self, why: str, seconds: float | None) -> None:
         """Wait until somebody raises a limit, or for `seconds`."""

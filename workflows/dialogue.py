@@ -46,9 +46,9 @@ class Dialogue:
         """Append the answer of a tool call."""
         self.say(Message(role="tool", parts=(result,)))
 
-    def tell(self, text: str, event: str) -> None:
+    def tell(self, text: str, event: str, **content: str) -> None:
         """Append a user message that no user wrote in the prompt, and note it as an event."""
-        self._ledger.event(event, text, self._now())
+        self._ledger.event(event, text, self._now(), **content)
         self.say(Message.user(text))
 
     def nudge(self, text: str) -> None:

@@ -61,7 +61,7 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
         events_total=ledger.events_total,
         steps=_newest_steps(ledger),
         steps_total=ledger.total,
-        steer=tuple(run.steer),
+        steer_ids=run.steer.ids,
         files=tuple(run.files),
         warnings=tuple(run.warnings),
         guard_errors=loop.guards.errors,
@@ -106,8 +106,9 @@ def unpack_run(carry: Carry, run: Run) -> None:
     allowance = run.allowance = Allowance.of(plan)
     allowance.tokens, allowance.micro_usd = carry.tokens_limit, carry.micro_usd_limit
     allowance.iterations = carry.iterations_limit or allowance.iterations
+    run.steer.put_back(carry.steer)
+    run.steer.remember(carry.steer_ids)
     run.files, run.warnings = list(carry.files), list(carry.warnings)
-    run.steer.extendleft(reversed(carry.steer))
     ledger = _unpack_ledger(carry)
     for event in run.ledger.events:
         ledger.adopt(event)

@@ -5,7 +5,6 @@ scripted sequences a minute. The loop owns what is said (transcript), what is co
 when to stop; the engine owns how a step is carried out.
 """
 
-from collections import deque
 from collections.abc import Sequence
 
 from executus.contracts import ModelStepOutput
@@ -13,6 +12,7 @@ from executus.errors import RunError
 from executus.message import Message, TextPart, ToolCallPart, ToolResultPart
 from executus.plan import RunPlan
 from executus.status import Reason, Status
+from executus.steer import SteerReceipt
 from executus.transcript import Transcript
 from executus.workflows.allowance import Allowance
 from executus.workflows.answer import final_answer
@@ -20,6 +20,7 @@ from executus.workflows.dialogue import Dialogue
 from executus.workflows.ending import Ending
 from executus.workflows.folding import Folding
 from executus.workflows.guards import Guards
+from executus.workflows.inbox import Inbox
 from executus.workflows.ledger import Ledger
 from executus.workflows.loop_engine import Engine
 from executus.workflows.replies import Replies
@@ -52,7 +53,7 @@ class AgentLoop:
         transcript: Transcript,
         ledger: Ledger,
         *,
-        steer: deque[str],
+        steer: Inbox,
         engine: Engine,
         allowance: Allowance | None = None,
     ) -> None:
@@ -92,7 +93,7 @@ class AgentLoop:
         self.engine.checkpoint()
         if self.is_last:
             return await self._at_iteration_limit()
-        self._deliver_steer()
+        self.deliver_steer()
         await self.folding.if_needed()
         try:
             reply = await self._model_turn()
@@ -221,6 +222,9 @@ class AgentLoop:
             self.dialogue.say(Message(role="assistant", parts=(TextPart(text=reply.message.text),)))
         return Ending(cause.status, cause.reason, text, reply.structured, str(cause))
 
-    def _deliver_steer(self) -> None:
-        while self.steer:
-            self.dialogue.tell(self.steer.popleft(), "steer")
+    def deliver_steer(self) -> None:
+        """Put what waits in the inbox before the next model call; each message once."""
+        now = self.engine.now()
+        for steer in self.steer.take():
+            self.dialogue.tell(steer.text, "steer", by=steer.by, source=steer.source)
+            steer.receipt = SteerReceipt(delivered=True, iteration=self.iteration + 1, at=now)

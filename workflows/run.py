@@ -5,7 +5,6 @@ their own that outlives a step, so what is here is what a person sees and what i
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 
 from temporalio import workflow
@@ -25,6 +24,7 @@ from executus.workflows.allowance import Allowance
 from executus.workflows.clock import Clock
 from executus.workflows.details import SHOWN_STEPS, render
 from executus.workflows.ending import Ending
+from executus.workflows.inbox import Inbox
 from executus.workflows.ledger import Ledger
 from executus.workflows.prepare import audit_opening
 from executus.workflows.questions import Questions
@@ -40,7 +40,7 @@ class Run:
         self.key = key
         self.transcript = Transcript()
         self.ledger = Ledger()
-        self.steer: deque[str] = deque()
+        self.steer = Inbox()
         """What waits to be said to the agent."""
         self.stage: Stage = "starting"
         self.request: RunRequest | None = None

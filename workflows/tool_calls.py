@@ -194,6 +194,8 @@ class ToolCalls:
             step_id, status, workflow.now(), summary=text, attempt=output.attempt
         )
         self._run.put(output.files)
+        for said in output.steer:
+            self._say(said, name)
         self._run.changed()
         return output.result
 
@@ -228,6 +230,11 @@ class ToolCalls:
         self._run.changed()
         text = child_text(end, tool.result_bytes)
         return _result(call, text, "ok" if ok else "error")
+
+    def _say(self, text: str, source: str) -> None:
+        """Put what a tool has to say into the run's one inbox."""
+        if self._run.steer.put(text, source=source) is None:
+            self._run.event("steer_dropped", text, source=source)
 
     def _options(self, tool: ToolDef, attempts: int) -> Options:
         whole = self._run.clock.seconds_left() + SLACK

@@ -26,6 +26,7 @@ COMMANDS = {
     "approve": Entry("executus.cli.decide", "Let a tool call be made that waits for a yes."),
     "deny": Entry("executus.cli.decide", "Do not let it be made; the agent is told."),
     "answer": Entry("executus.cli.decide", "Answer what an agent asks people."),
+    "steer": Entry("executus.cli.steer", "Say something to a running agent."),
     "worker": Entry("executus.cli.worker", "Serve a task queue until SIGTERM."),
     "server": Entry("executus.cli.serve", "Keep this folder's Temporal server and its UI open."),
     "audit": Entry("executus.cli.audit", "Show and verify what runs did."),

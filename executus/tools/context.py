@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from executus.contracts import RunState, ToolInput
 from executus.errors import ToolError
-from executus.sanitize import clean_json, clean_line
+from executus.sanitize import cap_text, clean_json, clean_line
+from executus.steer import TOOL_STEER, TOOL_STEER_BYTES
 from executus.tools.run_files import RunFiles
 
 T = TypeVar("T")
@@ -115,6 +116,8 @@ class ToolContext:
     """Bytes of the result that enter the conversation; what is longer is cut."""
     beat: Heartbeat = field(default=_silent, repr=False)
     """Use `heartbeat()`: it may be called from any thread."""
+    said: list[str] = field(default_factory=list[str], repr=False)
+    """Use `steer()`."""
     _started: float = field(default_factory=time.monotonic, init=False, repr=False)
     _home: asyncio.AbstractEventLoop | None = field(default_factory=_loop, init=False, repr=False)
 
@@ -163,6 +166,19 @@ class ToolContext:
             ToolError: for a name that is not allowed or has no value.
         """
         return self.secrets.get(name)
+
+    def steer(self, text: str) -> None:
+        """Say something to the agent besides the result: a user message before its next turn.
+
+        Delivered with the result of the attempt that brings it, whatever that is. From any thread.
+
+        Raises:
+            ToolError: this call has said too much already.
+        """
+        if len(self.said) >= TOOL_STEER:
+            raise ToolError(f"a call may send at most {TOOL_STEER} steer messages")
+        if text.strip():
+            self.said.append(cap_text(self.secrets.hide(text), TOOL_STEER_BYTES).text)
 
     def heartbeat(self, *details: object) -> None:
         """Tell Temporal that the tool is alive, with details for people. From any thread."""

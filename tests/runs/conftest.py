@@ -33,6 +33,7 @@ CACHED_ONLY = (
     "test_spill.py",
     "test_attached.py",
     "test_approvals.py",
+    "test_steer.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 

@@ -1,29 +1,14 @@
 """`executus budget grant` on a run that waits for it."""
 
 import asyncio
-import os
-import sys
 
 from temporalio.client import Client
 
 from executus import Status
 from executus.models.scripted import say
 
+from .command import command
 from .kit import kit
-
-PROGRAM = [sys.executable, "-c", "from executus.cli import main; main()", "budget", "grant"]
-
-
-async def grant(address: str, *arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *PROGRAM,
-        *arguments,
-        env=os.environ | {"TEMPORAL_ADDRESS": address},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await process.communicate()
-    return process.returncode, out.decode()
 
 
 async def test_a_paused_run_goes_on_when_it_is_granted_more(env):
@@ -34,10 +19,10 @@ async def test_a_paused_run_goes_on_when_it_is_granted_more(env):
         handle = await k.start([say("done")], limits=limits, max_runtime=60, prompt="word " * 400)
         while (await k.runs.state(handle.id)).stage != "paused":
             await asyncio.sleep(0.05)
-        code, out = await grant(address, handle.id, "--tokens", "200")
+        code, out = await command(address, "budget", "grant", handle.id, "--tokens", "200")
         assert (code, "not above" in out) == (2, True), out
-        code, out = await grant(address, "nobody", "--tokens", "200")
+        code, out = await command(address, "budget", "grant", "nobody", "--tokens", "200")
         assert (code, "nobody" in out) == (2, True), out
-        code, out = await grant(address, handle.id, "--tokens", "50000")
+        code, out = await command(address, "budget", "grant", handle.id, "--tokens", "50000")
         assert (code, "of 50000 tokens" in out) == (0, True), out
         assert (await k.runs.result(handle.id)).status is Status.OK

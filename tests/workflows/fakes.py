@@ -1,7 +1,6 @@
 """A loop engine without Temporal: scripted replies, scripted results, its own clock."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from executus.plan import ModelTarget, Price, RunPlan, ToolDef
 from executus.transcript import Transcript, view
 from executus.usage import Usage
 from executus.workflows.ending import Ending
+from executus.workflows.inbox import Inbox
 from executus.workflows.ledger import Ledger
 from executus.workflows.loop import AgentLoop
 
@@ -63,7 +63,7 @@ class FakeEngine:
     tool: Callable[[ToolCallPart, int], ToolResultPart] | None = None
     summary: Message | Callable[[Fold], Message | None] | None = None
     transcript: Transcript = field(default_factory=Transcript)
-    steer: deque[str] = field(default_factory=deque)
+    steer: Inbox = field(default_factory=Inbox)
     ledger: Ledger = field(default_factory=Ledger)
     stopping: bool = False
     model_steps: list[dict] = field(default_factory=list)

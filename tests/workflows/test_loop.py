@@ -135,7 +135,7 @@ async def test_run_status_is_not_counted_by_the_guards():
 
 async def test_steer_reaches_the_model_once_before_its_next_call():
     engine = FakeEngine([call("t"), say("done")])
-    engine.script[0] = lambda e: (e.steer.append("look left"), call("t"))[1]
+    engine.script[0] = lambda e: (e.steer.put("look left"), call("t"))[1]
     await run_loop(engine, plan())
     shown = [[m.text for m in step["shown"]] for step in engine.model_steps]
     assert "look left" not in shown[0]
@@ -144,7 +144,7 @@ async def test_steer_reaches_the_model_once_before_its_next_call():
 
 async def test_steer_that_arrives_with_the_answer_is_still_heard():
     engine = FakeEngine(
-        [lambda e: (e.steer.append("and the tests?"), say("done"))[1], say("they pass")]
+        [lambda e: (e.steer.put("and the tests?"), say("done"))[1], say("they pass")]
     )
     ending = await run_loop(engine, plan())
     assert ending.output == "they pass"

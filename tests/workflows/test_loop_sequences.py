@@ -39,7 +39,7 @@ def replies(draw):
         )
         return RunError(Status.ERROR, reason, "down")
     if kind == 8:
-        return lambda engine: (engine.steer.append("steer"), call("t", tokens=tokens))[1]
+        return lambda engine: (engine.steer.put("steer"), call("t", tokens=tokens))[1]
     if kind == 9:
         return say("bad", tokens=tokens).model_copy(update={"invalid": "not JSON"})
     return say("x")
