@@ -236,6 +236,7 @@ async def _python(
 ) -> asyncio.subprocess.Process:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI", "ANTHROPIC"))}
     environment |= {"OPENAI_AGENTS_DISABLE_TRACING": "1", "PYTHONWARNINGS": "ignore"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # see bench/cold.py
     environment |= extra or {}
     return await asyncio.create_subprocess_exec(
         sys.executable,

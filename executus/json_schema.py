@@ -2,15 +2,12 @@
 
 By default jsonschema fetches a remote `$ref` over HTTP: a request forged by whoever wrote the
 schema (https://python-jsonschema.readthedocs.io/en/stable/referencing/). An empty registry refuses.
+It is imported at the first check: a tenth of a second that most workers never need.
 """
 
 from collections.abc import Mapping
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 from pydantic import JsonValue
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from executus.sanitize import clean_line
 
@@ -20,6 +17,9 @@ MAX_WHY = 500
 
 def schema_problem(schema: Mapping[str, JsonValue]) -> str | None:
     """Why `schema` is no JSON schema, if it is none."""
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - see above
+    from jsonschema.exceptions import SchemaError  # noqa: PLC0415
+
     try:
         Draft202012Validator.check_schema(dict(schema))
     except SchemaError as error:
@@ -29,6 +29,10 @@ def schema_problem(schema: Mapping[str, JsonValue]) -> str | None:
 
 def value_problem(value: JsonValue, schema: Mapping[str, JsonValue]) -> str | None:
     """Why `value` does not match `schema`, if it does not."""
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - see above
+    from referencing import Registry  # noqa: PLC0415
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415
+
     validator = Draft202012Validator(dict(schema), registry=Registry())
     try:
         first = next(iter(validator.iter_errors(value)), None)  # pyright: ignore[reportUnknownMemberType]

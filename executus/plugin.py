@@ -5,9 +5,10 @@ async with Worker(client, task_queue="executus"):
     ...
 """
 
+import asyncio
 import dataclasses
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from temporalio.client import ClientConfig
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import DataConverter, DefaultPayloadConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
+from temporalio.worker import ReplayerConfig, Worker, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from executus.activities.every import every_activity
@@ -173,6 +174,11 @@ class ExecutusPlugin(SimplePlugin):
             if options.get(name) == sdk_default:
                 options[name] = ours
         return cast("WorkerConfig", options)
+
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002 - the SDK's name
+        """See base class; what is slow to import is there before the first task."""
+        await asyncio.to_thread(self.host.models.load)
+        await super().run_worker(worker, next)
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
         """See base class."""

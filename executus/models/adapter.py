@@ -31,6 +31,10 @@ class Connection(Protocol):
         """POST `content` and iterate over the events of the answer as plain JSON values."""
         ...
 
+    def opened(self) -> object:
+        """Make the client, unless it is there."""
+        ...
+
     async def close(self) -> None:
         """Release connections."""
         ...
@@ -96,7 +100,8 @@ class Adapter(ABC):
         headers = dict(headers or {})
         self._name = name or self.default_name
         self._caller = Caller(self._name, (api_key, *headers.values()))
-        self._client = self._connect(Access(api_key, base_url, headers, http_client))
+        self._access = Access(api_key, base_url, headers, http_client)
+        self._connection: Connection | None = None
 
     @property
     def name(self) -> str:
@@ -112,20 +117,34 @@ class Adapter(ABC):
         call = self._complete(request, progress)
         return await guarded(call, timeout=request.timeout, caller=self._caller)
 
+    def load(self) -> None:
+        """Import the SDK and make its client, which takes up to a second.
+
+        For a worker's start: in the first call it would stop the event loop and take its time.
+        """
+        self._opened().opened()
+
     async def close(self) -> None:
         """Release connections."""
-        await self._client.close()
+        if self._connection is not None:
+            await self._connection.close()
 
     async def _complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
         content = self._content(request)
         draft = self._draft(progress)
-        async with self._client.stream(self.path, content, request.timeout) as events:
+        async with self._opened().stream(self.path, content, request.timeout) as events:
             async for event in events:
                 draft.take(obj(event))
         return draft.reply(request.model, len(content))
 
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._connect(self._access)
+        return self._connection
+
     @abstractmethod
-    def _connect(self, access: Access) -> Connection: ...
+    def _connect(self, access: Access) -> Connection:
+        """Import the SDK's client; whoever starts no run needs none."""
 
     @abstractmethod
     def _content(self, request: ModelRequest) -> bytes: ...

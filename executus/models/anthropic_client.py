@@ -1,8 +1,4 @@
-"""The long-lived Anthropic client, and the SDK's schema subset: the only importer of `anthropic`.
-
-Importing this module takes seconds, because the SDK does: do it when the worker starts, not in
-the first call, where it would eat the call's time and stop the event loop.
-"""
+"""The long-lived Anthropic client, and the SDK's schemas: the only importer of `anthropic`."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager

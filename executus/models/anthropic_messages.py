@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from executus.message import Message, Part
 from executus.models import anthropic_format as fmt
 from executus.models.adapter import Adapter, Connection, Draft
-from executus.models.anthropic_client import AnthropicClient, subset
 from executus.models.loose import count, obj, text
 from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
 from executus.models.sdk_client import Access
@@ -32,9 +31,13 @@ class AnthropicMessages(Adapter):
     path = "/v1/messages"
 
     def _connect(self, access: Access) -> Connection:
+        from executus.models.anthropic_client import AnthropicClient  # noqa: PLC0415 - see `load`
+
         return AnthropicClient(access)
 
     def _content(self, request: ModelRequest) -> bytes:
+        from executus.models.anthropic_client import subset  # noqa: PLC0415 - see `load`
+
         return fmt.content(request, subset(request.output_schema), self._caller)
 
     def _draft(self, progress: Progress) -> Draft:

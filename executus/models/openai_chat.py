@@ -7,7 +7,6 @@ from executus.message import Message, Part
 from executus.models import chat_format as fmt
 from executus.models.adapter import Adapter, Connection, Draft
 from executus.models.loose import count, items, obj, text
-from executus.models.openai_client import OpenAIClient
 from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
 from executus.models.sdk_client import Access
 from executus.models.wire import (
@@ -59,6 +58,8 @@ class OpenAIChat(Adapter):
         )
 
     def _connect(self, access: Access) -> Connection:
+        from executus.models.openai_client import OpenAIClient  # noqa: PLC0415 - see `load`
+
         return OpenAIClient(access)
 
     def _content(self, request: ModelRequest) -> bytes:

@@ -7,7 +7,6 @@ from executus.models import openai_items as fmt
 from executus.models.adapter import Adapter, Connection, Draft
 from executus.models.faults import from_payload
 from executus.models.loose import count, items, obj, text
-from executus.models.openai_client import OpenAIClient
 from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
 from executus.models.sdk_client import Access
 from executus.models.wire import Caller, call_part, incomplete, text_parts, thinking_parts
@@ -25,6 +24,8 @@ class OpenAIResponses(Adapter):
     path = "/responses"
 
     def _connect(self, access: Access) -> Connection:
+        from executus.models.openai_client import OpenAIClient  # noqa: PLC0415 - see `load`
+
         return OpenAIClient(access)
 
     def _content(self, request: ModelRequest) -> bytes:

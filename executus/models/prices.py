@@ -94,9 +94,11 @@ class Prices:
 
 @lru_cache(maxsize=1_024)  # bounded: runs may name models by any text
 def _lookup(spec: str) -> "ModelInfo | None":
+    provider, _, model = spec.partition("/")
+    if provider == "scripted":
+        return None
     from genai_prices import data_snapshot  # noqa: PLC0415 - half a second, and only where needed
 
-    provider, _, model = spec.partition("/")
     name = PROVIDERS.get(provider, provider)
     # By exact id: the package's own search would take openai-compatible for openai.
     known = data_snapshot.get_snapshot().providers

@@ -3,10 +3,15 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from executus.errors import ConfigError, UnknownModel
+from executus.models.adapter import Adapter
+from executus.models.anthropic_messages import AnthropicMessages
 from executus.models.health import Health
+from executus.models.openai_chat import OpenAIChat
+from executus.models.openai_responses import OpenAIResponses
 from executus.models.prices import Prices
 from executus.models.provider import Provider
 from executus.models.scripted import Scripted
@@ -127,6 +132,20 @@ class Models:
         """Micro-USD that a call cost, rounded up; None when the price is not known."""
         return self._prices.cost_micro_usd(spec, usage, at)
 
+    def load(self) -> None:
+        """Import what calls and prices need, for a worker before it takes work.
+
+        Up to a second of CPU. Later it would stop the worker's event loop, and hold up workflow
+        tasks until Temporal took them for deadlocked. What fails here is told by the first call.
+        """
+        for provider in self._providers.values():
+            if isinstance(provider, Adapter):
+                with suppress(Exception):
+                    provider.load()
+        for tier in self.tiers:
+            with suppress(UnknownModel):
+                self.resolve(tier)
+
     async def close(self) -> None:
         """Close every provider."""
         for provider in self._providers.values():
@@ -159,19 +178,13 @@ def _by_name(providers: Iterable[Provider]) -> dict[str, Provider]:
 def _from_environment(environ: Mapping[str, str]) -> list[Provider]:
     found: list[Provider] = []
     if key := environ.get("ANTHROPIC_API_KEY"):
-        from executus.models.anthropic_messages import AnthropicMessages  # noqa: PLC0415 - as below
-
         url = environ.get("ANTHROPIC_BASE_URL") or None
         found.append(AnthropicMessages(api_key=key, base_url=url))
     key, url = environ.get("OPENAI_API_KEY", ""), environ.get("OPENAI_BASE_URL") or None
     if key or url:
-        from executus.models.openai_responses import OpenAIResponses  # noqa: PLC0415 - 1 s to load
-
         # The key belongs to the server at that URL: it must not go to another one.
         found.append(OpenAIResponses(api_key=key or "none", base_url=url))
     if url:
-        from executus.models.openai_chat import OpenAIChat  # noqa: PLC0415 - as above
-
         found.append(OpenAIChat(name="openai-compatible", api_key=key or "none", base_url=url))
     return found
 

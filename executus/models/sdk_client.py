@@ -1,4 +1,4 @@
-"""A provider SDK's client: opened at the first call, then kept with its connections."""
+"""A provider SDK's client: opened once, then kept with its connections."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,12 +1,15 @@
 import subprocess
 import sys
+from typing import Any, cast
 
 import pytest
 
-from executus.errors import ConfigError, UnknownModel
+from executus.errors import ConfigError, ModelError, UnknownModel
+from executus.models.openai_responses import OpenAIResponses
 from executus.models.registry import ANTHROPIC_TIERS, OPENAI_TIERS, Models
 from executus.models.scripted import Scripted
 from executus.plan import Price
+from executus.plugin import ExecutusPlugin
 from executus.usage import Usage
 from tests.models.support import KEY, quiet, request
 from tests.provider_server import ProviderServer, say
@@ -153,3 +156,45 @@ def test_nothing_but_the_registry_is_loaded_without_a_key() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_what_takes_long_to_import_is_loaded_for_a_worker_and_for_nobody_else() -> None:
+    program = """
+import sys
+from executus.plugin import ExecutusPlugin
+slow = ("anthropic", "openai", "genai_prices", "jsonschema")
+models = ExecutusPlugin().host.models
+print([name for name in slow if name in sys.modules])
+models.load()
+print([name for name in slow if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"ANTHROPIC_API_KEY": "a", "OPENAI_API_KEY": "b"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["[]", "['anthropic', 'openai', 'genai_prices']"]
+
+
+async def test_a_provider_that_cannot_be_loaded_fails_its_calls_and_not_the_worker() -> None:
+    broken = OpenAIResponses(api_key="k", base_url="http://[broken")
+    models = Models({"fast": "openai/m", "odd": "no such thing"}, providers=[broken])
+    models.load()
+    with pytest.raises(ModelError):
+        await broken.complete(request(), quiet)
+
+
+async def test_a_worker_takes_no_task_before_all_is_loaded() -> None:
+    order: list[str] = []
+
+    class Watched(Models):
+        def load(self) -> None:
+            order.append("loaded")
+
+    async def work(_: Any) -> None:
+        order.append("working")
+
+    await ExecutusPlugin(models=Watched({})).run_worker(cast("Any", None), work)
+    assert order == ["loaded", "working"]
