@@ -106,7 +106,8 @@ class Compact:
             spec=output.spec,
             attempt=output.attempt,
         )
-        row = model_row(step.step_id, "compact", written, datetime.now(UTC), seconds)
+        now = datetime.now(UTC)
+        row = model_row(step.step_id, "compact", written, now, seconds, phase=step.phase)
         await quietly(lambda: audit.record(step.key.run_id, [row]), "audit record")
 
 

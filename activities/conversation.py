@@ -84,7 +84,7 @@ class Conversations:
         """The plan of the current activity's run."""
         plan = self._plans.get(plan_digest)
         if plan is None:
-            plan = await _query(QUERY_PLAN, None, RunPlan)
+            plan = await _query(QUERY_PLAN, plan_digest, RunPlan)
             self.remember_plan(plan)
             if plan_digest not in self._plans:
                 raise _out_of_step("plan")
@@ -176,7 +176,7 @@ class Conversations:
             total -= copy.bytes
 
 
-async def _query(name: str, argument: int | None, kind: type[T]) -> T:
+async def _query(name: str, argument: int | str, kind: type[T]) -> T:
     """Ask the current activity's own workflow; failures are retryable like any other.
 
     Sees the state at the last completed workflow task, which is the one that scheduled us.
@@ -186,9 +186,8 @@ async def _query(name: str, argument: int | None, kind: type[T]) -> T:
         msg = f"{info.activity_type} runs only inside a workflow"
         raise ApplicationError(msg, non_retryable=True)
     handle = activity.client().get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id)
-    arguments = [] if argument is None else [argument]
     answer: T | None = await handle.query(
-        name, args=arguments, result_type=kind, rpc_timeout=timedelta(seconds=QUERY_SECONDS)
+        name, argument, result_type=kind, rpc_timeout=timedelta(seconds=QUERY_SECONDS)
     )
     if answer is None:
         raise _out_of_step(name)

@@ -69,15 +69,16 @@ class ModelStep:
         audit = self._host.ports.audit
         if audit is None or "audit" not in plan.wired:
             return
-        row = model_row(step.step_id, "model", output, datetime.now(UTC), seconds)
+        now = datetime.now(UTC)
+        row = model_row(step.step_id, "model", output, now, seconds, phase=step.phase)
         await quietly(lambda: audit.record(step.key.run_id, [row]), "audit record")
 
 
 def show(transcript: Sequence[WireMessage]) -> list[WireMessage]:
-    """What the model is shown: folds applied, summaries lowered to user messages."""
+    """What the model is shown: folds applied, and lowered to user messages."""
     indices = view([item.message for item in transcript])
     return [
-        WireMessage(lower(item.message)) if item.message.role == "summary" else item
+        WireMessage(lower(item.message)) if item.message.fold is not None else item
         for item in (transcript[i] for i in indices)
     ]
 

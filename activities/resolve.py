@@ -1,6 +1,6 @@
 """`executus.resolve`: freeze what a run needs to know about its host."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from temporalio import activity
 
@@ -8,13 +8,14 @@ from executus.activities.conversation import Conversations
 from executus.activities.delegates import ClashingTools, UnknownAgents, delegates
 from executus.activities.host import Host
 from executus.activities.human import ASK_HUMAN, ask_human
+from executus.activities.phases import BadPhase, every_target, plan_phases
 from executus.agent import RunnableAgent
 from executus.contracts import RESOLVE, ResolveInput
 from executus.errors import ConfigError, UnknownModel
 from executus.json_schema import schema_problem
 from executus.limits import Defaults
 from executus.palette import PaletteAsk, RegisteredAgents
-from executus.plan import ModelTarget, Refusal, Resolved, RunPlan, ToolDef
+from executus.plan import ModelTarget, PhasePlan, Refusal, Resolved, RunPlan, ToolDef
 from executus.sanitize import clean_text
 from executus.status import Reason
 from executus.tools import Caller, UnknownTool
@@ -64,14 +65,17 @@ class Resolve:
                 raise _Refused(Reason.INVALID_REQUEST, f"{name}: {problem}")
         human = (ask_human(bounds.tool_result_bytes),) if ASK_HUMAN in agent.tools else ()
         header = self._host.system_header
+        granted = (*tools, *children, *human)
+        phases = self._phases(agent, bounds, granted)
         plan = RunPlan(
             agent_id=agent.identity,
             agent_name=agent.name,
             system_prompt=clean_text("\n\n".join(t for t in (header, agent.system_prompt) if t)),
-            targets=self._targets(agent.model_tier or bounds.model_tier),
+            targets=every_target(phases) or self._targets(bounds.model_tier),
             summary_targets=self._summary_targets(bounds),
-            tools=(*tools, *children, *human),
+            tools=granted,
             approvals=(*self._host.approvals, *agent.approvals),
+            phases=phases,
             input_schema=agent.input_schema,
             output_schema=agent.output_schema,
             bounds=bounds,
@@ -126,6 +130,14 @@ class Resolve:
         except UnknownAgents as error:
             raise _Refused(Reason.UNKNOWN_AGENT, str(error)) from None
         except ClashingTools as error:
+            raise _Refused(Reason.INVALID_REQUEST, str(error)) from None
+
+    def _phases(
+        self, agent: RunnableAgent, bounds: Defaults, tools: Sequence[ToolDef]
+    ) -> tuple[PhasePlan, ...]:
+        try:
+            return plan_phases(agent, bounds, tools, self._targets)
+        except BadPhase as error:
             raise _Refused(Reason.INVALID_REQUEST, str(error)) from None
 
     def _targets(self, tier: str) -> tuple[ModelTarget, ...]:

@@ -17,7 +17,7 @@ from executus.contracts import ToolInput, ToolOutput, tool_activity
 from executus.digest import digest
 from executus.files import FileScope
 from executus.message import Message, ToolOutcome, ToolResultPart
-from executus.rows import tool_row
+from executus.rows import in_phase, tool_row
 from executus.steer import TOOL_STEER
 from executus.summary import summarize_call, summarize_result
 from executus.tools import Tool, ToolContext
@@ -140,6 +140,7 @@ class ToolActivities:
             seconds=seconds,
             summary=call,
         )
+        row = in_phase(row, step.phase)
         await quietly(lambda: audit.record(step.key.run_id, [row]), "audit record")
 
 

@@ -1,12 +1,13 @@
 """RunnableAgent: what to run."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from executus.data import Data
 from executus.limits import Limits
 from executus.message import MAX_NAME
+from executus.phase import MAX_PHASES, Phase, phases_problem
 from executus.question import ApprovalRule
 
 Visibility = Literal["private", "shared", "public"]
@@ -14,7 +15,7 @@ Visibility = Literal["private", "shared", "public"]
 widest audience it is safe for, and an agent gets no tool narrower than itself."""
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$"
-PLANNED = frozenset({"critic", "phases"})
+PLANNED = frozenset({"critic"})
 """Fields of the design that this version cannot drive: refused by name, never ignored."""
 
 
@@ -35,7 +36,7 @@ class RunnableAgent(Data):
     model_tier: str | None = Field(default=None, min_length=1, max_length=1_000)
     """A tier (`fast`) or a model spec (`provider/model`, several with commas: tried in turn)."""
     max_iterations: int | None = Field(default=None, gt=0, le=100_000)
-    """Model turns, the answering one included."""
+    """Model turns, the answering one included; with phases, of each that has no own number."""
     max_runtime: float | None = Field(default=None, gt=0, le=31_536_000)
     """Seconds from the moment the run starts working; time in a queue does not count."""
     tools: tuple[str, ...] = Field(default=(), max_length=256)
@@ -51,6 +52,9 @@ class RunnableAgent(Data):
     """Tool calls that need a person's yes, besides those the host and the tools themselves name."""
     output_schema: dict[str, JsonValue] | None = None
     """JSON schema of the answer; the validated value is `RunResult.structured`."""
+    phases: tuple[Phase, ...] = Field(default=(), max_length=MAX_PHASES)
+    """Stretches of work, one after the other; the output of the last one is the run's. Empty: the
+    run is one loop."""
     limits: Limits = Limits()
     """Bounds besides iterations and runtime."""
     visibility: Visibility = "private"
@@ -68,6 +72,19 @@ class RunnableAgent(Data):
                 )
                 raise ValueError(msg)
         return value  # pyright: ignore[reportUnknownVariableType]
+
+    @model_validator(mode="after")
+    def _phases_fit(self) -> Self:
+        problem = phases_problem(self.phases)
+        if problem is not None:
+            raise ValueError(problem)
+        if self.output_schema is not None and self.phases and self.phases[-1].optional:
+            msg = (
+                f"phase `{self.phases[-1].name}` is the last one and optional: its fallback would "
+                "not match the output_schema; make it required or leave the schema out"
+            )
+            raise ValueError(msg)
+        return self
 
     @property
     def identity(self) -> str:

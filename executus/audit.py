@@ -53,6 +53,8 @@ class AuditOpen(Data):
     """Spec -> price per million tokens and its version."""
     tools: tuple[ToolGrant, ...] = ()
     """The grant."""
+    phases: tuple[str, ...] = ()
+    """Names of the agent's phases, in order."""
     started_at: datetime
     """Workflow time (UTC)."""
     deadline_at: datetime | None = None

@@ -82,6 +82,16 @@ class Carry(Data):
     """Empty or cut replies in a row."""
     repairs: int = 0
     """Answers sent back for not matching the schema."""
+    phase_index: int = 0
+    """The present phase, from 0."""
+    phase_opened: bool = False
+    """Whether it has begun."""
+    phase_began: int = 0
+    """Model turns of the run before it."""
+    phase_deadline_at: datetime | None = None
+    """When its own time is up."""
+    phase_outputs: tuple[str, ...] = ()
+    """Of the phases before it."""
     messages: tuple[Message, ...] | None = None
     """What the model is shown. None: too large to carry, read it from `from_execution`."""
     message_count: int = 0

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue
 from executus.agent import RunnableAgent
 from executus.audit import AuditClose, AuditOpen, AuditReceipt, AuditRow
 from executus.budget import BudgetCheck, BudgetCommit
-from executus.data import Data
+from executus.data import Data, empty
 from executus.files import DroppedFile, FileRef, FileScope
 from executus.message import FilePart, ImagePart, Message, ToolResultPart
 from executus.steer import TOOL_STEER
@@ -105,6 +105,8 @@ class ModelStepInput(Data):
     """The tool-less closing answer."""
     seconds_left: float = Field(gt=0)
     """Until the run's deadline (or the closing slice's end), when the step was scheduled."""
+    phase: str = Field(default="", exclude_if=empty)
+    """Name of the phase it belongs to."""
 
 
 class Failover(Data):
@@ -175,6 +177,8 @@ class CompactInput(Data):
     """One past the last message to fold; an earlier summary in between is folded in."""
     seconds_left: float = Field(gt=0)
     """Until the run's deadline."""
+    phase: str = Field(default="", exclude_if=empty)
+    """Name of the phase it belongs to."""
 
 
 class CompactOutput(Data):
@@ -251,9 +255,11 @@ class ToolInput(Data):
     """Where it was asked."""
     state: RunState
     """The run, when the call was dispatched."""
-    files_root: str = ""
+    files_root: str = Field(default="", exclude_if=empty)
     """The run whose files this one shares: its own, or the one at the top of its family. Empty: the
     run has no file store."""
+    phase: str = Field(default="", exclude_if=empty)
+    """Name of the phase it belongs to."""
 
 
 class ToolOutput(Data):
@@ -265,11 +271,11 @@ class ToolOutput(Data):
     """One redacted line about the result."""
     attempt: int = 1
     """Temporal attempt that brought it."""
-    steer: tuple[str, ...] = Field(default=(), max_length=TOOL_STEER)
+    steer: tuple[str, ...] = Field(default=(), max_length=TOOL_STEER, exclude_if=empty)
     """What the tool has to say to the agent besides."""
-    images: tuple[ImagePart, ...] = ()
+    images: tuple[ImagePart, ...] = Field(default=(), exclude_if=empty)
     """What the tool wants the model to see: a user message after the results of this turn."""
-    files: tuple[FileRef, ...] = ()
+    files: tuple[FileRef, ...] = Field(default=(), exclude_if=empty)
     """What the tool put into the file store."""
 
 

@@ -11,6 +11,11 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 
+def empty(value: object) -> bool:
+    """For `Field(exclude_if=empty)`: mostly empty fields of every step cost no history then."""
+    return not value
+
+
 class Data(BaseModel):
     """Immutable, strict plain data.
 

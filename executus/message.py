@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from executus.data import Data
+from executus.data import Data, empty
 
 MAX_TEXT = 1_000_000
 """Characters in one text part. Nothing over 1 MB enters a Temporal payload."""
@@ -99,7 +99,7 @@ class ToolResultPart(Data):
     """SHA-256 (32 hex digits) of the whole result, before any cut."""
     truncated: bool = False
     """Whether `text` is a head and tail of the whole result."""
-    file_id: str = Field(default="", max_length=64)
+    file_id: str = Field(default="", max_length=64, exclude_if=empty)
     """The whole result in the run's file store; empty when it is not there."""
 
 
@@ -108,13 +108,14 @@ Part = Annotated[
     Field(discriminator="type"),
 ]
 
-Role = Literal["user", "assistant", "tool", "summary"]
+Role = Literal["user", "assistant", "tool", "summary", "phase"]
 """summary: a fold made by compaction; sent to the model as a user message in place of the folded
-messages, which stay in the transcript."""
+messages, which stay in the transcript. phase: the same, where a phase begins: it folds what earlier
+phases said."""
 
 
 class Fold(Data):
-    """The range of transcript messages that a summary stands for: `start` <= i < `end`."""
+    """The range of transcript messages that one stands for: `start` <= i < `end`."""
 
     start: int = Field(ge=0)
     """First folded message."""
@@ -130,7 +131,7 @@ class Message(Data):
     parts: tuple[Part, ...] = ()
     """In order, as the provider gave them."""
     fold: Fold | None = None
-    """Set exactly on summaries."""
+    """Set exactly on summaries and where a phase begins."""
 
     @property
     def text(self) -> str:

@@ -86,6 +86,29 @@ class ToolDef(Data):
     """Set: a call runs this agent as a child run. None: a call is an activity."""
 
 
+class PhasePlan(Data):
+    """A phase as it will run; see `executus.phase.Phase`."""
+
+    name: str
+    """For people, and for the prompts of later phases."""
+    system_prompt: str = ""
+    """Its template, without the run's own prompt above it."""
+    targets: tuple[ModelTarget, ...]
+    """The chain, tried in order."""
+    tools: tuple[str, ...] = ()
+    """Names of the granted tools that it has."""
+    max_iterations: int
+    """Model turns."""
+    max_runtime: float | None = None
+    """Seconds; None: until the run's own deadline."""
+    optional: bool = False
+    """Whether the run goes on when it fails."""
+    fallback: str = ""
+    """Its output then."""
+    bare: bool = False
+    """One single call without tools."""
+
+
 class RunPlan(Data):
     """Everything a run needs to know about its host."""
 
@@ -96,7 +119,7 @@ class RunPlan(Data):
     system_prompt: str = ""
     """Host header and agent prompt, joined."""
     targets: tuple[ModelTarget, ...]
-    """The chain, tried in order."""
+    """The chain, tried in order; with phases, every target of any of them."""
     summary_targets: tuple[ModelTarget, ...] = ()
     """The chain for compaction; the run's own when empty."""
     tools: tuple[ToolDef, ...] = ()
@@ -108,6 +131,8 @@ class RunPlan(Data):
     approvals: tuple[ApprovalRule, ...] = ()
     """Calls that need a person's yes besides those of tools marked so: the host's and the agent's
     rules, any of which suffices."""
+    phases: tuple[PhasePlan, ...] = ()
+    """In order; empty: the run is one loop."""
     bounds: Defaults
     """Defaults with the agent's own values on top: every number is concrete."""
     wired: tuple[Port, ...] = ()

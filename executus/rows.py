@@ -17,10 +17,16 @@ def row_key(step_id: str, attempt: int) -> str:
 
 
 def model_row(
-    step_id: str, kind: str, output: ModelStepOutput, at: datetime, seconds: float
+    step_id: str,
+    kind: str,
+    output: ModelStepOutput,
+    at: datetime,
+    seconds: float,
+    *,
+    phase: str = "",
 ) -> AuditRow:
     """Row of a model step, from its output."""
-    return _message_row(
+    row = _message_row(
         row_key(step_id, output.attempt),
         output.message,
         kind=kind,
@@ -30,6 +36,14 @@ def model_row(
         usage=output.usage,
         cost_micro_usd=output.cost_micro_usd,
     )
+    return in_phase(row, phase)
+
+
+def in_phase(row: AuditRow, phase: str) -> AuditRow:
+    """The row with the phase it belongs to, if any."""
+    if not phase:
+        return row
+    return row.model_copy(update={"content": {"phase": phase, **row.content}})
 
 
 def tool_row(
@@ -66,6 +80,10 @@ def tool_row(
 
 def late_row(step: StepRecord, attempt: int, message: Message | None, arguments: str) -> AuditRow:
     """Row of a step that its activity could not write: a lost attempt, or an audit outage."""
+    return in_phase(_late_row(step, attempt, message, arguments), step.phase)
+
+
+def _late_row(step: StepRecord, attempt: int, message: Message | None, arguments: str) -> AuditRow:
     at = step.ended_at or step.started_at
     seconds = (at - step.started_at).total_seconds()
     key = row_key(step.id, attempt)

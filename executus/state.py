@@ -33,7 +33,13 @@ class LiveState(Data):
     iteration: int = 0
     """Current model turn, from 1."""
     max_iterations: int = 0
-    """Limit; 0 until the plan is there."""
+    """Limit, of the present phase where there are any; 0 until the plan is there."""
+    phase: str = ""
+    """The present phase; empty when the agent has none."""
+    phase_number: int = 0
+    """Its place, from 1."""
+    phases_total: int = 0
+    """Phases of the agent."""
     started_at: datetime
     """When it started working (UTC)."""
     deadline_at: datetime | None = None

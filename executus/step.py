@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from executus.data import Data
+from executus.data import Data, empty
 from executus.usage import Usage
 
 StepStatus = Literal["running", "complete", "error", "unknown"]
@@ -24,6 +24,8 @@ class StepRecord(Data):
     """`model`, `compact` or `tool.<name>`."""
     iteration: int = Field(ge=0)
     """The iteration it belongs to, from 1."""
+    phase: str = Field(default="", exclude_if=empty)
+    """The phase it belongs to; empty when the agent has none."""
     summary: str = Field(default="", max_length=MAX_SUMMARY)
     """One redacted line for people."""
     status: StepStatus = "running"

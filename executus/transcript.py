@@ -92,13 +92,14 @@ def view(messages: Sequence[Message]) -> list[int]:
     fold = messages[last].fold if last is not None else None
     if last is None or fold is None:
         return list(range(len(messages)))
-    kept = [i for i in range(fold.end, len(messages)) if messages[i].role != "summary"]
-    head = [i for i in range(fold.start) if messages[i].role != "summary"]
+    kept = [i for i in range(fold.end, len(messages)) if messages[i].fold is None]
+    head = [i for i in range(fold.start) if messages[i].fold is None]
     return [*head, last, *kept]
 
 
 def lower(message: Message) -> Message:
-    """A summary as the user message that a model is shown; any other message as it is."""
-    if message.role != "summary":
+    """A fold as the user message that a model is shown; any other message as it is."""
+    if message.fold is None:
         return message
-    return Message(role="user", parts=(TextPart(text=SUMMARY_HEADER + message.text),))
+    header = SUMMARY_HEADER if message.role == "summary" else ""
+    return Message(role="user", parts=(TextPart(text=header + message.text),))

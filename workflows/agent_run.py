@@ -185,9 +185,9 @@ class AgentRun:
         return carried_page(self._driver.run.transcript, max(0, start), PAGE_BYTES)
 
     @workflow.query(name=contracts.QUERY_PLAN)
-    def plan(self) -> RunPlan | None:
-        """What was frozen at the start; None before that."""
-        return self._driver.run.plan
+    def plan(self, plan_digest: str = "") -> RunPlan | None:
+        """What was frozen at the start, None before that; or the present phase's, by its digest."""
+        return self._driver.run.planned(plan_digest)
 
     @workflow.query(name=contracts.QUERY_RESULT)
     def result(self) -> RunResult | None:

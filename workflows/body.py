@@ -1,6 +1,7 @@
 """The body of a run: prepare or take up, loop, hand over. A stop cancels it as one task."""
 
 import asyncio
+from functools import partial
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -9,7 +10,6 @@ from executus import contracts
 from executus.carry import Carry
 from executus.contracts import AuditFlushInput, RestoreInput
 from executus.data import Data
-from executus.digest import digest
 from executus.errors import RequestError, RunError
 from executus.json_schema import value_problem
 from executus.plan import RunPlan
@@ -24,6 +24,7 @@ from executus.workflows.handover import pack, unpack_loop, unpack_run
 from executus.workflows.loop import AgentLoop
 from executus.workflows.opening import opening_message
 from executus.workflows.perform import Options, perform
+from executus.workflows.pipeline import Pipeline
 from executus.workflows.prepare import open_audit, reserve, resolve
 from executus.workflows.run import Run
 
@@ -57,15 +58,17 @@ class Body:
             return Ending(Status.ERROR, error.reason, error=str(error))
         run.stage = "running"
         run.changed()
-        engine = TemporalEngine(
-            run, plan, digest(plan.model_dump_json().encode()), self._controls.pause
-        )
+        work = self._pipeline if plan.phases else self._loop
+        return await work(plan, earlier)
+
+    async def _loop(self, plan: RunPlan, earlier: Carry | None) -> Ending | None:
+        run = self._run
         loop = AgentLoop(
             plan,
             run.transcript,
             run.ledger,
             steer=run.steer,
-            engine=engine,
+            engine=TemporalEngine(run, plan, self._controls.pause),
             allowance=run.allowance,
         )
         if earlier is not None:
@@ -73,6 +76,22 @@ class Body:
         ending = await loop.run()
         if ending is None:
             await self._hand_over(plan, loop)
+        return ending
+
+    async def _pipeline(self, plan: RunPlan, earlier: Carry | None) -> Ending | None:
+        run = self._run
+        pipeline = Pipeline(
+            plan,
+            run.progress,
+            run.transcript,
+            run.ledger,
+            steer=run.steer,
+            engine=TemporalEngine(run, plan, self._controls.pause),
+            allowance=run.allowance or Allowance.of(plan),
+        )
+        ending = await pipeline.run(partial(unpack_loop, earlier) if earlier else None)
+        if ending is None and pipeline.loop is not None:
+            await self._hand_over(plan, pipeline.loop)
         return ending
 
     async def _prepare(self, request: RunRequest) -> RunPlan:

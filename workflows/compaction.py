@@ -24,22 +24,25 @@ def view_tokens(messages: Sequence[Message]) -> int:
     return sum(message_tokens(messages[i]) for i in view(messages))
 
 
-def plan_fold(messages: Sequence[Message], threshold: int) -> Fold | None:
+def plan_fold(
+    messages: Sequence[Message], threshold: int, *, keep_opening: bool = False
+) -> Fold | None:
     """The range to fold next, or None when there is nothing worth folding.
 
-    The opening message (the goal) stays, unless it alone takes half of the threshold. The newest
-    messages stay. A call is never parted from its results: the kept tail begins at a message that
-    is not a tool result. The range starts where an earlier fold started, so its summary is folded
-    into the new one.
+    The opening message (the goal) stays, unless it alone takes half of the threshold and need not
+    be kept for a later phase. The newest messages stay. A call is never parted from its results:
+    the kept tail begins at a message that is not a tool result. The range starts where an earlier
+    fold started, so its summary is folded into the new one.
     """
-    shown = [i for i in view(messages) if messages[i].role != "summary"]
+    shown = [i for i in view(messages) if messages[i].fold is None]
     summary = next((m for m in reversed(messages) if m.fold), None)
     if len(shown) <= KEEP_RECENT:
         return None
     if summary is not None and summary.fold is not None:
         start = summary.fold.start
     else:
-        start = 0 if message_tokens(messages[0]) > threshold // 2 else 1
+        large = message_tokens(messages[0]) > threshold // 2
+        start = 0 if large and not keep_opening else 1
     cut = len(shown) - KEEP_RECENT
     while cut > 0 and messages[shown[cut]].role == "tool":
         cut -= 1
@@ -54,6 +57,6 @@ def shrinks(messages: Sequence[Message], fold: Fold, summary: Message) -> bool:
     replaced = sum(
         message_tokens(messages[i])
         for i in shown
-        if fold.start <= i < fold.end or messages[i].role == "summary"
+        if fold.start <= i < fold.end or messages[i].fold is not None
     )
     return message_tokens(summary) < replaced

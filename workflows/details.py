@@ -1,5 +1,7 @@
 """The live page of a run in the Temporal UI (current details, Markdown)."""
 
+from collections.abc import Iterator, Sequence
+
 from executus.state import LiveState
 from executus.step import StepRecord
 
@@ -16,13 +18,24 @@ def render(state: LiveState) -> str:
         f"- iteration {state.iteration} of {state.max_iterations or '?'}",
         f"- tokens {state.usage.total_tokens:,}{_cost(state.cost_micro_usd)}",
     ]
+    if state.phase:
+        lines.insert(2, f"- phase {state.phase} ({state.phase_number} of {state.phases_total})")
     if state.deadline_at is not None:
         lines.append(f"- time is up at {state.deadline_at:%Y-%m-%d %H:%M:%S} UTC")
     if state.stop:
         lines.append(f"- stopping: {state.stop}")
     lines += ["", f"Steps ({state.steps_total}):", ""]
-    lines += [_line(step) for step in state.steps[-SHOWN_STEPS:]]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_grouped(state.steps[-SHOWN_STEPS:])])
+
+
+def _grouped(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """A line a step, with the name of its phase above each phase's first."""
+    phase = ""
+    for step in steps:
+        if step.phase != phase:
+            phase = step.phase
+            yield f"\n**{phase}**\n"
+        yield _line(step)
 
 
 def _cost(micro_usd: int | None) -> str:

@@ -23,11 +23,14 @@ class Dialogue:
         transcript: Transcript,
         ledger: Ledger,
         now: Callable[[], datetime],
+        since: int = 0,
     ) -> None:
+        """`since`: messages before it are another phase's."""
         self._plan = plan
         self._transcript = transcript
         self._ledger = ledger
         self._now = now
+        self._since = since
         self._measured: tuple[int, int] | None = None  # (messages, tokens) the provider counted
 
     def __len__(self) -> int:
@@ -37,6 +40,11 @@ class Dialogue:
     def messages(self) -> list[Message]:
         """All of them, in order."""
         return self._transcript.messages
+
+    @property
+    def own(self) -> list[Message]:
+        """Those of this loop: what another phase said is no answer of this one."""
+        return self.messages[self._since :] if self._since else self.messages
 
     def say(self, message: Message) -> None:
         """Append a message."""
@@ -57,7 +65,7 @@ class Dialogue:
 
     def stopped(self, status: Status, reason: Reason, error: str) -> Ending:
         """An ending without an answer: the best text so far is its output."""
-        return Ending(status, reason, best_text(self.messages), error=error)
+        return Ending(status, reason, best_text(self.own), error=error)
 
     # -- tokens --------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 """The loop's engine on Temporal: every model step, tool call and compaction is an activity."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
@@ -17,14 +17,18 @@ from executus.contracts import (
     ModelStepInput,
     ModelStepOutput,
 )
+from executus.digest import digest
 from executus.message import Fold, Message, ToolCallPart, ToolResultPart
 from executus.plan import RunPlan
 from executus.redact import Redactor
 from executus.step import StepStatus
 from executus.workflows.clock import SLACK
+from executus.workflows.ending import Ending
 from executus.workflows.outcome import budget_denial, model_ending
 from executus.workflows.perform import Options, perform
+from executus.workflows.pipeline import PhaseOver
 from executus.workflows.run import Run
+from executus.workflows.scope import wait_for_end
 from executus.workflows.tool_calls import ToolCalls
 
 MODEL_SLACK = 10.0
@@ -43,18 +47,50 @@ Pause: TypeAlias = Callable[[str, float | None], Awaitable[None]]
 class TemporalEngine:
     """Carries out the steps of one run; lives in the workflow."""
 
-    def __init__(self, run: Run, plan: RunPlan, plan_digest: str, pause: Pause) -> None:
+    def __init__(self, run: Run, plan: RunPlan, pause: Pause) -> None:
         self._run = run
-        self.plan = plan
-        self.plan_digest = plan_digest
         self._pause = pause
         self._redactor = Redactor()
+        self._over = False  # the present phase's own time is up
         info = workflow.info()
         self._events_before = info.get_current_history_length()
         self._bytes_before = info.get_current_history_size()
         self._sent = 0  # messages that an earlier step's worker has been told of
         self._made: set[int] = set()  # messages since then that an activity made
-        self._tools = ToolCalls(run, plan, self._redactor)
+        self.follow(plan)
+
+    def follow(self, plan: RunPlan) -> None:
+        """See `PhaseEngine.follow`."""
+        self.plan = plan
+        self.plan_digest = digest(plan.model_dump_json().encode())
+        self._run.progress.plan, self._run.progress.digest = plan, self.plan_digest
+        self._tools = ToolCalls(self._run, plan, self._redactor)
+        self._run.changed()
+
+    async def within(
+        self, work: Coroutine[Any, Any, Ending | None], seconds: float | None
+    ) -> Ending | None:
+        """See `PhaseEngine.within`."""
+        if seconds is None:
+            return await work
+        task = asyncio.create_task(work)
+        timer = asyncio.create_task(workflow.sleep(seconds, summary=self._run.title("time is up")))
+
+        def stop() -> None:
+            task.cancel()
+
+        await wait_for_end(task, on_cancel=stop, others=[timer])
+        if not task.done():
+            self._over = True
+            stop()
+            await wait_for_end(task, on_cancel=stop)
+            self._over = False
+        timer.cancel()
+        if not task.cancelled():
+            return task.result()
+        if self._run.stopping:
+            raise asyncio.CancelledError
+        raise PhaseOver
 
     def now(self) -> datetime:
         """Workflow time."""
@@ -62,7 +98,7 @@ class TemporalEngine:
 
     def checkpoint(self) -> None:
         """See `Engine.checkpoint`."""
-        if self._run.stopping:
+        if self._run.stopping or self._over:
             raise asyncio.CancelledError
 
     async def pause(self, why: str, seconds: float | None) -> None:
@@ -103,13 +139,14 @@ class TemporalEngine:
             max_output_tokens=max_output_tokens,
             closing=closing,
             seconds_left=left,
+            phase=self._run.phase,
         )
         what = "closing answer" if closing else f"turn {iteration}"
         self._begin(step_id, "model", what)
         # The closing slice ends by itself; otherwise the run's timer fires first.
         options = self._options(left if closing else left + SLACK)
         count = len(self._run.transcript)
-        summary = f"{what}: {count} message{'s' if count > 1 else ''}"
+        summary = self._run.title(f"{what}: {count} message{'s' if count > 1 else ''}")
         try:
             output = await perform(contracts.MODEL, step, ModelStepOutput, options, summary)
         except ActivityError as error:
@@ -187,11 +224,13 @@ class TemporalEngine:
             start=fold.start,
             end=fold.end,
             seconds_left=left,
+            phase=self._run.phase,
         )
-        summary = f"fold messages {fold.start}-{fold.end - 1}"
-        self._begin(step_id, "compact", summary)
+        what = f"fold messages {fold.start}-{fold.end - 1}"
+        self._begin(step_id, "compact", what)
         options = self._options(left + SLACK)
         try:
+            summary = self._run.title(what)
             output = await perform(contracts.COMPACT, step, CompactOutput, options, summary)
         except ActivityError as error:
             failure = self._failed(step_id, error)

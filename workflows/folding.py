@@ -10,7 +10,16 @@ from executus.workflows.loop_engine import Engine
 class Folding:
     """When a loop folds. On any failure the originals are sent."""
 
-    def __init__(self, plan: RunPlan, dialogue: Dialogue, ledger: Ledger, engine: Engine) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        dialogue: Dialogue,
+        ledger: Ledger,
+        engine: Engine,
+        *,
+        keep_opening: bool = False,
+    ) -> None:
+        self._keep_opening = keep_opening
         self._plan = plan
         self._dialogue = dialogue
         self._ledger = ledger
@@ -35,7 +44,8 @@ class Folding:
             return False
         before = self._dialogue.input_tokens()
         messages = self._dialogue.messages
-        fold = plan_fold(messages, before if forced else self._threshold())
+        threshold = before if forced else self._threshold()
+        fold = plan_fold(messages, threshold, keep_opening=self._keep_opening)
         if fold is None:
             return False
         self.count += 1

@@ -11,6 +11,7 @@ from executus.transcript import Transcript, TranscriptPage, view
 from executus.workflows.allowance import Allowance
 from executus.workflows.ledger import Ledger
 from executus.workflows.loop import AgentLoop
+from executus.workflows.progress import Progress
 from executus.workflows.run import Run
 
 
@@ -37,7 +38,7 @@ def carried_page(transcript: Transcript, start: int, limit_bytes: int) -> Transc
 def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
     """The state of a run between two iterations."""
     messages = shown(run.transcript)
-    ledger, allowance = run.ledger, loop.allowance
+    ledger, allowance, progress = run.ledger, loop.allowance, run.progress
     bare: dict[str, object] = {"prompt": "", "inputs": {}, "images": (), "files": ()}
     carry = Carry(
         request=RunRequest(
@@ -71,6 +72,11 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
         compact_from=loop.folding.retry_from,
         blanks=loop.replies.blanks,
         repairs=loop.replies.repairs,
+        phase_index=progress.index,
+        phase_opened=progress.opened,
+        phase_began=progress.began,
+        phase_deadline_at=progress.deadline_at,
+        phase_outputs=tuple(progress.outputs),
         message_count=len(messages),
         from_execution=workflow.info().run_id,
     )
@@ -109,6 +115,13 @@ def unpack_run(carry: Carry, run: Run) -> None:
     run.steer.put_back(carry.steer)
     run.steer.remember(carry.steer_ids)
     run.files, run.warnings = list(carry.files), list(carry.warnings)
+    run.progress = Progress(
+        index=carry.phase_index,
+        opened=carry.phase_opened,
+        began=carry.phase_began,
+        deadline_at=carry.phase_deadline_at,
+        outputs=list(carry.phase_outputs),
+    )
     ledger = _unpack_ledger(carry)
     for event in run.ledger.events:
         ledger.adopt(event)

@@ -40,6 +40,8 @@ class Ledger:
     """Sum; None from the first call on whose price is not known."""
     tool_calls: int = 0
     """Tool calls dispatched so far."""
+    phase: str = ""
+    """Name of the phase that steps belong to now."""
     _index: dict[str, int] = field(default_factory=dict[str, int])
 
     @property
@@ -63,6 +65,7 @@ class Ledger:
                 id=step_id,
                 kind=kind,
                 iteration=iteration,
+                phase=self.phase,
                 summary=clean_line(summary, MAX_SUMMARY),
                 started_at=now,
             )

@@ -6,6 +6,7 @@ when to stop; the engine owns how a step is carried out.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from executus.contracts import ModelStepOutput
 from executus.errors import RunError
@@ -42,10 +43,25 @@ CLOSING = (
     "[executus] The limit of {limit} iterations is reached; no more tools will run. Give your best "
     "final answer now from what you have, and say what is missing."
 )
+BARE = "the one call of a bare phase asked for tools"
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The part of a run that one loop works on: all of it, unless the agent has phases."""
+
+    began: int = 0
+    """Model turns before it; the limit on iterations is its own."""
+    since: int = 0
+    """Messages before it."""
+    bare: bool = False
+    """One single call: no closing answer follows."""
+    keep_opening: bool = False
+    """The opening message is needed later, so it is never folded."""
 
 
 class AgentLoop:
-    """One run's loop. Call `run` once."""
+    """One loop. Call `run` once."""
 
     def __init__(
         self,
@@ -56,17 +72,21 @@ class AgentLoop:
         steer: Inbox,
         engine: Engine,
         allowance: Allowance | None = None,
+        stretch: Stretch = Stretch(),
     ) -> None:
+        self.stretch = stretch
         self.plan = plan
         self.ledger = ledger
         self.steer = steer
         self.engine = engine
         self.allowance = allowance or Allowance.of(plan)
-        self.iteration = 0
+        self.iteration = stretch.began
         self.guards = Guards(plan.bounds.tool_errors, plan.bounds.same_tool_calls)
-        self.dialogue = Dialogue(plan, transcript, ledger, engine.now)
+        self.dialogue = Dialogue(plan, transcript, ledger, engine.now, stretch.since)
         self.replies = Replies(self.dialogue)
-        self.folding = Folding(plan, self.dialogue, ledger, engine)
+        self.folding = Folding(
+            plan, self.dialogue, ledger, engine, keep_opening=stretch.keep_opening
+        )
 
     async def run(self) -> Ending | None:
         """Loop until there is an ending, or the history is full: then the answer is None.
@@ -87,7 +107,7 @@ class AgentLoop:
     @property
     def is_last(self) -> bool:
         """Whether no further turn is allowed."""
-        return self.iteration >= self.allowance.iterations
+        return self.iteration - self.stretch.began >= self.allowance.iterations
 
     async def _iterate(self) -> Ending | None:
         self.engine.checkpoint()
@@ -204,6 +224,8 @@ class AgentLoop:
             self.dialogue.answer(part)
 
     async def _at_iteration_limit(self) -> Ending:
+        if self.stretch.bare:
+            return self.dialogue.stopped(Status.ERROR, Reason.MAX_ITERATIONS, BARE)
         limit = self.allowance.iterations
         message = f"stopped after {limit} iterations without an answer"
         cause = RunError(Status.ERROR, Reason.MAX_ITERATIONS, message)
@@ -217,7 +239,7 @@ class AgentLoop:
         except RunError as error:
             message = f"{cause}; the closing answer failed: {error}"
             return self.dialogue.stopped(cause.status, cause.reason, message)
-        text = final_answer(reply.message.text, self.dialogue.messages)
+        text = final_answer(reply.message.text, self.dialogue.own)
         if reply.message.text:
             self.dialogue.say(Message(role="assistant", parts=(TextPart(text=reply.message.text),)))
         return Ending(cause.status, cause.reason, text, reply.structured, str(cause))

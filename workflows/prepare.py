@@ -121,6 +121,7 @@ def audit_opening(
         inputs=invocation.inputs,
         models=tuple(target.spec for target in targets),
         prices={t.spec: t.price.model_dump() for t in targets if t.price},
+        phases=tuple(phase.name for phase in plan.phases) if plan else (),
         tools=tuple(ToolGrant(name=t.name, digest=t.digest, effect=t.effect) for t in tools),
         started_at=started_at,
         deadline_at=sweep_at(plan.bounds if plan else Defaults(), started_at),

@@ -27,7 +27,7 @@ class Replies:
 
     def answered(self, reply: ModelStepOutput, *, last: bool) -> Ending | None:
         """A text and no tool call."""
-        output = final_answer(reply.message.text, self._dialogue.messages)
+        output = final_answer(reply.message.text, self._dialogue.own)
         if not output.strip():
             return self._blank(EMPTY, "the model returned an empty reply twice", last=last)
         self._dialogue.say(reply.message)
@@ -54,7 +54,7 @@ class Replies:
         return Ending(
             Status.ERROR,
             Reason.MODEL_REFUSED,
-            text or best_text(self._dialogue.messages[:-1]),
+            text or best_text(self._dialogue.own[:-1]),
             error=f"the model refused{detail}",
         )
 

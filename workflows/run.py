@@ -27,6 +27,7 @@ from executus.workflows.ending import Ending
 from executus.workflows.inbox import Inbox
 from executus.workflows.ledger import Ledger
 from executus.workflows.prepare import audit_opening
+from executus.workflows.progress import Progress
 from executus.workflows.questions import Questions
 
 MAX_WARNING = 500
@@ -61,6 +62,8 @@ class Run:
         """Child runs so far, all levels together."""
         self.descendants_left = 0
         """Child runs that may still be started."""
+        self.progress = Progress()
+        """How far it is in its phases, if the agent has any."""
         self.stop_why: Ending | None = None
         """Why it was asked to stop, if it was."""
         self.ending: Ending | None = None
@@ -82,8 +85,21 @@ class Run:
 
     @property
     def max_iterations(self) -> int:
-        """The limit as it is now; 0 until there is a plan."""
-        return self.allowance.iterations if self.allowance else 0
+        """The model turn that is the last one, as it is now; 0 until there is a plan."""
+        return self.progress.began + self.allowance.iterations if self.allowance else 0
+
+    @property
+    def phase(self) -> str:
+        """Name of the present phase; empty when the agent has none."""
+        return self.ledger.phase
+
+    def title(self, summary: str) -> str:
+        """What the Temporal UI shows of an activity or a timer: its phase first."""
+        return f"{self.phase} | {summary}" if self.phase else summary
+
+    def planned(self, digest: str) -> RunPlan | None:
+        """The plan of this digest, where it is the present phase's; else the run's."""
+        return self.progress.plan if digest and digest == self.progress.digest else self.plan
 
     @property
     def invocation(self) -> Invocation:
@@ -154,6 +170,9 @@ class Run:
             reason=ending.reason.value if ending else "",
             iteration=self.iteration,
             max_iterations=self.max_iterations,
+            phase=self.phase,
+            phase_number=self.progress.index + 1 if self.phase else 0,
+            phases_total=len(self.plan.phases) if self.plan else 0,
             started_at=self.clock.started_at,
             deadline_at=self.clock.deadline_at,
             steps=self.ledger.newest(steps),

@@ -181,11 +181,13 @@ class ToolCalls:
             channel_id=self._run.invocation.channel_id,
             state=self._state(iteration),
             files_root=self._run.files_root,
+            phase=self._run.phase,
         )
         do = perform_local if tool.local else perform
         name = contracts.tool_activity(tool.name)
         try:
-            output = await do(name, step, ToolOutput, self._options(tool, attempts), summary)
+            title = self._run.title(summary)
+            output = await do(name, step, ToolOutput, self._options(tool, attempts), title)
         except ActivityError as error:
             return self._failed(step_id, call, tool, error)
         text = f"{summary} → {output.summary}"

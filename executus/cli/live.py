@@ -56,6 +56,7 @@ class PlainView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._shown: set[str] = set()
+        self._phase = ""
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +85,9 @@ class PlainView:
         for step in steps:
             if step.ended_at is not None and step.id not in self._shown:
                 self._shown.add(step.id)
+                if step.phase != self._phase:
+                    self._phase = step.phase
+                    self._print(f"-- {step.phase}")
                 self._print(step_line(step))
 
     def _print(self, text: str) -> None:
@@ -143,14 +147,18 @@ def open_view(console: Console) -> View:
 
 
 def steps_table(steps: Iterable[StepRecord]) -> Table:
-    """Steps as rows: id, kind, summary, seconds, status."""
+    """Steps as rows: id, kind, summary, seconds, status; a row with the name above each phase."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
     for name in ("id", "kind"):
         table.add_column(name, no_wrap=True)
     table.add_column("summary", no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column("took", justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
+    phase = ""
     for step in steps:
+        if step.phase != phase:
+            phase = step.phase
+            table.add_row("", "", Text(phase, style="bold"), "", "")
         status = Text(step.status, style=STYLES[step.status])
         table.add_row(step.id, step.kind, Text(step.summary), took(step), status)
     return table
@@ -169,7 +177,10 @@ def head_line(state: LiveState) -> str:
     left = ""
     if state.deadline_at is not None:
         left = f"{max(0.0, (state.deadline_at - datetime.now(UTC)).total_seconds()):.0f} s left"
-    return ", ".join(part for part in (state.stage, turn, left) if part)
+    phase = ""
+    if state.phase:
+        phase = f"phase {state.phase} ({state.phase_number} of {state.phases_total})"
+    return ", ".join(part for part in (state.stage, phase, turn, left) if part)
 
 
 def summary_lines(result: RunResult, *, ui: str | None) -> list[str]:

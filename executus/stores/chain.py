@@ -100,6 +100,8 @@ def draft_open(redaction: Redaction, opening: AuditOpen) -> Draft:
             for grant in opening.tools
         ],
     }
+    if opening.phases:
+        body["phases"] = [clean_line(name, MAX_NAME) for name in opening.phases]
     name = clean_line(opening.agent_name, MAX_NAME)
     return Draft("open", "open", "", name, "", micros(opening.started_at), canonical(body))
 

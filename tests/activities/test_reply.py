@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executus.activities.output import check_output, schema_problem
+from executus.activities.output import check_output
 from executus.activities.reply import MAX_REPLY_BYTES, tidy
+from executus.json_schema import schema_problem
 from executus.message import MAX_ARGUMENTS, Message, TextPart, ThinkingPart, ToolCallPart
 
 

@@ -13,6 +13,7 @@ from executus.cli.live import (
     head_line,
     money,
     open_view,
+    steps_table,
     summary_lines,
     usage_text,
 )
@@ -95,6 +96,25 @@ def test_a_table_shows_the_newest_steps_that_fit() -> None:
     assert "m37" not in text
 
 
+def test_steps_stand_below_the_name_of_their_phase() -> None:
+    steps = (step("m1", phase="Plan"), step("m2", phase="Plan"), step("m3", phase="Write"))
+    plain, table = terminal(), terminal()
+    with PlainView(plain) as view:
+        view.show(state(*steps[:2]))
+        view.finish(result(*steps))
+    heads = [line.split()[:2] for line in written(plain).splitlines()]
+    assert [head[0] for head in heads] == ["--", "m1", "m2", "--", "m3"]
+    assert (heads[0][1], heads[3][1]) == ("Plan", "Write")
+    table.print(steps_table(steps))
+    assert [line.split()[0] for line in written(table).splitlines()] == [
+        "Plan",
+        "m1",
+        "m2",
+        "Write",
+        "m3",
+    ]
+
+
 def test_a_terminal_gets_a_table_and_a_pipe_gets_lines() -> None:
     assert isinstance(open_view(terminal(force_terminal=True)), TableView)
     assert isinstance(open_view(terminal(force_terminal=False)), PlainView)
@@ -104,6 +124,8 @@ def test_the_head_line_says_where_the_run_is() -> None:
     deadline = datetime.now(UTC) + timedelta(seconds=30.5)
     going = state(iteration=2, max_iterations=12, deadline_at=deadline)
     assert head_line(going).startswith("running, turn 2 of 12, 3")
+    phased = state(phase="Write", phase_number=2, phases_total=3, iteration=4, max_iterations=9)
+    assert head_line(phased) == "running, phase Write (2 of 3), turn 4 of 9"
     assert head_line(state(stop="Ctrl-C")) == "stopping: Ctrl-C"
     assert head_line(state(stage="starting")) == "starting"
 

@@ -29,6 +29,7 @@ CACHED_ONLY = (
     "_in_bulk",
     "_storm_",
     "test_grant.py",
+    "test_phases.py",
     "test_delegation.py",
     "test_spill.py",
     "test_attached.py",

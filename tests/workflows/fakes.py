@@ -5,16 +5,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from executus.activities.phases import plan_phases
+from executus.agent import RunnableAgent
 from executus.contracts import ModelStepOutput
 from executus.limits import Defaults
 from executus.message import Fold, Message, TextPart, ToolCallPart, ToolResultPart
+from executus.phase import Phase
 from executus.plan import ModelTarget, Price, RunPlan, ToolDef
 from executus.transcript import Transcript, view
 from executus.usage import Usage
+from executus.workflows.allowance import Allowance
 from executus.workflows.ending import Ending
 from executus.workflows.inbox import Inbox
 from executus.workflows.ledger import Ledger
 from executus.workflows.loop import AgentLoop
+from executus.workflows.pipeline import Pipeline
+from executus.workflows.progress import Progress
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -72,6 +78,8 @@ class FakeEngine:
     clock: datetime = START
     pauses: list[str] = field(default_factory=list)
     on_pause: Callable | None = None
+    plan: RunPlan | None = None
+    full: bool = False
 
     def now(self) -> datetime:
         return self.clock
@@ -84,7 +92,14 @@ class FakeEngine:
             self.on_pause(self)
 
     def is_full(self) -> bool:
-        return False
+        return self.full
+
+    def follow(self, plan: RunPlan) -> None:
+        self.plan = plan
+
+    async def within(self, work, seconds):
+        """A phase whose script says PhaseOver has used up its own time."""
+        return await work
 
     def checkpoint(self) -> None:
         if self.stopping:
@@ -95,7 +110,13 @@ class FakeEngine:
         self.clock += timedelta(seconds=1)
         shown = [self.transcript.messages[i] for i in view(self.transcript.messages)]
         self.model_steps.append(
-            {"id": step_id, "room": max_output_tokens, "closing": closing, "shown": shown}
+            {
+                "id": step_id,
+                "room": max_output_tokens,
+                "closing": closing,
+                "shown": shown,
+                "plan": self.plan,
+            }
         )
         if not self.script:
             raise AssertionError("script exhausted")
@@ -137,6 +158,36 @@ async def run_loop(engine: FakeEngine, run_plan: RunPlan, prompt: str = "do it")
     loop = AgentLoop(run_plan, engine.transcript, engine.ledger, steer=engine.steer, engine=engine)
     engine.loop = loop
     return await loop.run()
+
+
+def phases_of(*phases: Phase, header: str = "", **bounds) -> RunPlan:
+    """A plan with these phases, as resolve makes it."""
+    made = plan(**bounds)
+    agent = RunnableAgent(name="a", phases=phases)
+    return made.model_copy(
+        update={
+            "system_prompt": header,
+            "phases": plan_phases(agent, made.bounds, made.tools, lambda tier: made.targets),
+        }
+    )
+
+
+def pipeline(engine: FakeEngine, run_plan: RunPlan, progress: Progress | None = None) -> Pipeline:
+    engine.progress = progress or Progress()
+    return Pipeline(
+        run_plan,
+        engine.progress,
+        engine.transcript,
+        engine.ledger,
+        steer=engine.steer,
+        engine=engine,
+        allowance=Allowance.of(run_plan),
+    )
+
+
+async def run_phases(engine: FakeEngine, run_plan: RunPlan, prompt: str = "do it") -> Ending:
+    engine.transcript.append(Message.user(prompt))
+    return await pipeline(engine, run_plan).run()
 
 
 def assert_well_formed(messages: Sequence[Message]) -> None:

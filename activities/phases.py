@@ -1,0 +1,63 @@
+"""Phases of an agent, as they will run: tiers resolved, tools looked up, bounds concrete."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from executus.agent import RunnableAgent
+from executus.errors import ConfigError
+from executus.limits import Defaults
+from executus.phase import Phase, phases_problem
+from executus.plan import ModelTarget, PhasePlan, ToolDef
+from executus.sanitize import clean_text
+
+Resolver = Callable[[str], tuple[ModelTarget, ...]]
+"""From a tier or spec to its chain."""
+
+
+class BadPhase(ConfigError):
+    """A phase that does not fit its agent; the message names both."""
+
+
+def plan_phases(
+    agent: RunnableAgent, bounds: Defaults, tools: Sequence[ToolDef], resolve: Resolver
+) -> tuple[PhasePlan, ...]:
+    """Every phase, in order.
+
+    Raises:
+        BadPhase: a template or the name of a tool is wrong.
+    """
+    problem = phases_problem(agent.phases)  # a copy made with model_copy was never validated
+    if problem is not None:
+        raise BadPhase(problem)
+    return tuple(_planned(phase, bounds, tools, resolve) for phase in agent.phases)
+
+
+def every_target(phases: Iterable[PhasePlan]) -> tuple[ModelTarget, ...]:
+    """Every target of any phase, in order, each once."""
+    return tuple({target.spec: target for phase in phases for target in phase.targets}.values())
+
+
+def _planned(
+    phase: Phase, bounds: Defaults, tools: Sequence[ToolDef], resolve: Resolver
+) -> PhasePlan:
+    return PhasePlan(
+        name=phase.name,
+        system_prompt=clean_text(phase.system_prompt),
+        targets=resolve(phase.model_tier or bounds.model_tier),
+        tools=_tools(phase, [tool.name for tool in tools]),
+        max_iterations=1 if phase.bare else phase.max_iterations or bounds.max_iterations,
+        max_runtime=phase.max_runtime,
+        optional=phase.optional,
+        fallback=phase.fallback,
+        bare=phase.bare,
+    )
+
+
+def _tools(phase: Phase, granted: Sequence[str]) -> tuple[str, ...]:
+    if phase.bare:
+        return ()
+    unknown = [name for name in phase.tools if name not in granted]
+    if unknown:
+        known = ", ".join(granted) or "none"
+        text = f"phase `{phase.name}`: {', '.join(unknown)} is not among the agent's tools: {known}"
+        raise BadPhase(text)
+    return phase.tools or tuple(granted)
