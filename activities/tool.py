@@ -16,6 +16,7 @@ from executus.activities.spill import spill
 from executus.contracts import ToolInput, ToolOutput, tool_activity
 from executus.digest import digest
 from executus.files import FileScope
+from executus.images import attached_message, text_room
 from executus.message import Message, ToolOutcome, ToolResultPart
 from executus.rows import in_phase, tool_row
 from executus.steer import TOOL_STEER
@@ -58,21 +59,25 @@ class ToolActivities:
         """
         begun = time.monotonic()
         attempt = activity.info().attempt
-        context = self._context(step, attempt)
+        context = self._context(tool, step, attempt)
         async with contextlib.nullcontext() if activity.info().is_local else beating():
             result = await self._result(tool, step, context)
+        images = tuple(context.images) if result.outcome == "ok" else ()
         output = ToolOutput(
             result=result,
-            summary=summarize_result(result),
+            summary=summarize_result(result, images=len(images)),
             attempt=attempt,
+            images=images,
             files=tuple(context.files.made),
             steer=tuple(context.said[:TOOL_STEER]),
         )
         self._conversations.remember(Message(role="tool", parts=(result,)))
+        if images:
+            self._conversations.remember(attached_message(result, images))
         await self._record(tool, step, output, time.monotonic() - begun)
         return output
 
-    def _context(self, step: ToolInput, attempt: int) -> ToolContext:
+    def _context(self, tool: Tool, step: ToolInput, attempt: int) -> ToolContext:
         scope = FileScope(
             run_id=step.files_root, caller_id=step.caller_id, tenant_id=step.tenant_id
         )
@@ -83,6 +88,7 @@ class ToolActivities:
             beat=activity.heartbeat,
             secrets=self._host.secrets,
             files=RunFiles(store, scope),
+            image_bytes=tool.image_bytes,
         )
 
     async def _result(self, tool: Tool, step: ToolInput, context: ToolContext) -> ToolResultPart:
@@ -116,7 +122,7 @@ class ToolActivities:
             done.whole,
             context.files,
             step_id=step.step_id,
-            limit=min(step.result_bytes, MAX_RESULT),
+            limit=text_room(min(step.result_bytes, MAX_RESULT), context.images),
             seconds=LOCAL_SPILL_SECONDS if tool.local else left + SPILL_SECONDS,
         )
 

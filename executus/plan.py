@@ -70,6 +70,8 @@ class ToolDef(Data):
     """Seconds one attempt may take."""
     result_bytes: int = Field(default=65_536, gt=0)
     """Bytes of its result that enter the transcript."""
+    image_bytes: int = Field(default=0, ge=0)
+    """Bytes of the images that one call may attach; 0 = none."""
     attempts: int = Field(default=3, gt=0, le=20)
     """Attempts for `pure` and `idempotent` tools."""
     task_queue: str | None = None

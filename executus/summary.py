@@ -46,8 +46,8 @@ def summarize_call(
     return line if len(line) <= MAX_SUMMARY else clean_line(line, MAX_SUMMARY - 1) + ")"
 
 
-def summarize_result(part: ToolResultPart) -> str:
-    """A result as `ok, 2.1 KB` or `error: ...`; at most 200 characters.
+def summarize_result(part: ToolResultPart, *, images: int = 0) -> str:
+    """A result as `ok, 2.1 KB, 1 image` or `error: ...`; at most 200 characters.
 
     Content is shown of errors only, whose words `invoke` has scrubbed: what a tool returned
     belongs to the model and, by its own policy, to the audit.
@@ -55,7 +55,8 @@ def summarize_result(part: ToolResultPart) -> str:
     match part.outcome:
         case "ok":
             cut = f", cut to {_size(len(part.text.encode()))}" if part.truncated else ""
-            return f"ok, {_size(part.bytes)}{cut}"
+            seen = f", {images} image{'s' if images > 1 else ''}" if images else ""
+            return f"ok, {_size(part.bytes)}{cut}{seen}"
         case "error":
             return clean_line(f"error: {cut_urls(part.text[:MAX_LOOKED_AT])}", MAX_SUMMARY)
         case "unknown":

@@ -277,6 +277,10 @@ class TemporalEngine:
                 self._run.ledger.messages[step_id] = first + ordinal - 1
         return [results[ordinal] for ordinal in range(1, len(calls) + 1)]
 
+    def attached(self) -> list[Message]:
+        """See `Engine.attached`."""
+        return self._tools.attached()
+
     # -- small things --------------------------------------------------------------------------
 
     def _made_by(self, step_id: str, index: int) -> None:

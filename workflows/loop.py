@@ -208,6 +208,8 @@ class AgentLoop:
         for result in results:
             self.dialogue.answer(result)
         self._answer_unrun(extra, TOO_MANY.format(limit=limit))
+        for message in self.engine.attached():
+            self.dialogue.say(message)
         pairs = [(c, r) for c, r in zip(kept, results, strict=True) if c.name != RUN_STATUS]
         verdict = self.guards.after_step([c for c, _ in pairs], [r for _, r in pairs])
         if verdict.stop is not None:

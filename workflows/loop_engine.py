@@ -43,6 +43,10 @@ class Engine(Protocol):
         """Run the calls, several at a time; results in call order. Failures are results."""
         ...
 
+    def attached(self) -> Sequence[Message]:
+        """What the tools of the last turn attached, as user messages; each is handed out once."""
+        ...
+
     async def pause(self, why: str, seconds: float | None) -> None:
         """Wait until somebody raises a limit, or for `seconds`; the deadline still rules."""
         ...

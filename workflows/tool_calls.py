@@ -15,8 +15,9 @@ from temporalio.exceptions import (
 from executus import contracts
 from executus.contracts import RunState, ToolInput, ToolOutput
 from executus.digest import digest
+from executus.images import attached_message, encoded
 from executus.jsontext import ArgumentsError, parse_object
-from executus.message import ToolCallPart, ToolOutcome, ToolResultPart
+from executus.message import Message, ToolCallPart, ToolOutcome, ToolResultPart
 from executus.plan import RunPlan, ToolDef
 from executus.redact import Redactor
 from executus.result import RunResult
@@ -37,6 +38,8 @@ QUEUE_WAIT = 60.0
 """Seconds a call waits for a worker of another task queue before it fails as never started."""
 MAX_BATCH_BYTES = 2_500_000
 """Results that may arrive together: Temporal ends a run whose task passes 4 MiB."""
+IMAGE_BATCH_BYTES = 1_600_000
+"""Images among them."""
 MAX_KEY = 255
 """Characters of an idempotency key; what Stripe allows."""
 
@@ -52,8 +55,13 @@ class ToolCalls:
         self._approval = Approval(run, plan, redactor)
         self._tools = {tool.name: tool for tool in plan.tools}
         cap = max((tool.result_bytes for tool in plan.tools), default=1)
-        width = min(plan.bounds.parallel_tools, max(1, MAX_BATCH_BYTES // cap))
+        shown = max((encoded(tool.image_bytes) for tool in plan.tools), default=0)
+        # What brings images goes through a narrower door as well, and the rest has less room.
+        room = MAX_BATCH_BYTES - (IMAGE_BATCH_BYTES if shown else 0)
+        width = min(plan.bounds.parallel_tools, max(1, room // cap))
         self._parallel = asyncio.Semaphore(width)
+        self._with_images = asyncio.Semaphore(max(1, IMAGE_BATCH_BYTES // max(1, shown)))
+        self._attached: dict[int, Message] = {}
 
     async def run(
         self, iteration: int, calls: Sequence[ToolCallPart], results: dict[int, ToolResultPart]
@@ -63,6 +71,7 @@ class ToolCalls:
         Raises:
             CancelledError: the run is being stopped; what had finished is in `results`.
         """
+        self._attached.clear()
         share = self._delegation.shares(calls, self._tools)
         tasks = [
             asyncio.create_task(self._call(iteration, ordinal, call, results, share))
@@ -73,6 +82,12 @@ class ToolCalls:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+
+    def attached(self) -> list[Message]:
+        """What the calls of the last `run` attached, in call order; once."""
+        messages = [self._attached[ordinal] for ordinal in sorted(self._attached)]
+        self._attached.clear()
+        return messages
 
     def lost(self, call: ToolCallPart) -> ToolResultPart:
         """The answer of a call that a stop cut off."""
@@ -110,8 +125,15 @@ class ToolCalls:
                 results[ordinal] = await self._delegate(step_id, call, tool, summary, share)
                 if self._run.stopping:
                     raise asyncio.CancelledError
+            elif tool.image_bytes:
+                async with self._with_images:
+                    output = await self._dispatch(step_id, iteration, call, tool, summary)
+                if output.images:
+                    self._attached[ordinal] = attached_message(output.result, output.images)
+                results[ordinal] = output.result
             else:
-                results[ordinal] = await self._dispatch(step_id, iteration, call, tool, summary)
+                output = await self._dispatch(step_id, iteration, call, tool, summary)
+                results[ordinal] = output.result
 
     def _begin(self, step_id: str, iteration: int, call: ToolCallPart, summary: str) -> None:
         kind = contracts.tool_activity(call.name)
@@ -164,7 +186,7 @@ class ToolCalls:
 
     async def _dispatch(
         self, step_id: str, iteration: int, call: ToolCallPart, tool: ToolDef, summary: str
-    ) -> ToolResultPart:
+    ) -> ToolOutput:
         attempts = 1 if tool.effect == "once" or tool.local else tool.attempts
         step = ToolInput(
             key=self._run.key,
@@ -189,7 +211,7 @@ class ToolCalls:
             title = self._run.title(summary)
             output = await do(name, step, ToolOutput, self._options(tool, attempts), title)
         except ActivityError as error:
-            return self._failed(step_id, call, tool, error)
+            return ToolOutput(result=self._failed(step_id, call, tool, error))
         text = f"{summary} → {output.summary}"
         status = STEP_STATUS[output.result.outcome]
         self._run.ledger.finish(
@@ -199,7 +221,7 @@ class ToolCalls:
         for said in output.steer:
             self._say(said, name)
         self._run.changed()
-        return output.result
+        return output
 
     async def _delegate(
         self, step_id: str, call: ToolCallPart, tool: ToolDef, summary: str, share: int

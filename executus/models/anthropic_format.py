@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
+from executus.images import IMAGES
 from executus.message import (
     FilePart,
     ImagePart,
@@ -31,7 +32,6 @@ from executus.models.wire import (
 from executus.plan import ToolDef
 
 FORMAT: WireFormat = "anthropic"
-IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 BREAKPOINT: Json = {"type": "ephemeral"}
 MARK = b',"cache_control":{"type":"ephemeral"}}'
 """The end of an encoded block that has a breakpoint."""

@@ -4,6 +4,7 @@ import json
 
 from pydantic import JsonValue
 
+from executus.images import IMAGES
 from executus.message import (
     FilePart,
     ImagePart,
@@ -35,7 +36,6 @@ from executus.models.wire import (
 FORMAT: WireFormat = "openai-chat"
 REASONING = ("reasoning_content", "reasoning")
 """Fields in which compatible servers show the reasoning."""
-IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 
 def content(request: ModelRequest, caller: Caller, *, official: bool) -> bytes:

@@ -6,6 +6,7 @@ provider.
 
 from pydantic import JsonValue
 
+from executus.images import IMAGES
 from executus.message import (
     FilePart,
     ImagePart,
@@ -33,7 +34,6 @@ from executus.models.wire import (
 )
 
 FORMAT: WireFormat = "openai-responses"
-IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 MIN_OUTPUT = 16
 """The API refuses a smaller `max_output_tokens`."""
 NO_REASONING = ("gpt-3", "gpt-4", "chatgpt-")

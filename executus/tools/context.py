@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 from executus.contracts import RunState, ToolInput
 from executus.errors import ToolError
+from executus.images import MAX_IMAGE_BYTES, checked_image
+from executus.message import ImagePart
 from executus.sanitize import cap_text, clean_json, clean_line
 from executus.steer import TOOL_STEER, TOOL_STEER_BYTES
 from executus.tools.run_files import RunFiles
@@ -114,6 +116,10 @@ class ToolContext:
     """The run's files: attached ones, whole results, what tools put."""
     result_bytes: int = 65_536
     """Bytes of the result that enter the conversation; what is longer is cut."""
+    image_bytes: int = MAX_IMAGE_BYTES
+    """Bytes of the images that this call may attach."""
+    images: list[ImagePart] = field(default_factory=list[ImagePart], repr=False)
+    """Use `attach_image()`: what is here is shown to the model."""
     beat: Heartbeat = field(default=_silent, repr=False)
     """Use `heartbeat()`: it may be called from any thread."""
     said: list[str] = field(default_factory=list[str], repr=False)
@@ -130,6 +136,7 @@ class ToolContext:
         beat: Heartbeat = _silent,
         secrets: Secrets | None = None,
         files: RunFiles | None = None,
+        image_bytes: int = 0,
     ) -> "ToolContext":
         """The context of one attempt at `call`; make it on the event loop that `beat` needs."""
         return cls(
@@ -146,6 +153,7 @@ class ToolContext:
             secrets=secrets or Secrets(),
             files=files or RunFiles(),
             result_bytes=call.result_bytes,
+            image_bytes=image_bytes,
             beat=beat,
         )
 
@@ -188,6 +196,16 @@ class ToolContext:
         else:
             # Temporal's heartbeat of an async activity makes a task: only its own loop may do that.
             self._home.call_soon_threadsafe(call)
+
+    def attach_image(self, data: bytes, mime: str | None = None) -> None:
+        """Show the model an image: PNG, JPEG, GIF or WebP, before its next turn.
+
+        The content says which; a `mime` that is given must agree with it.
+
+        Raises:
+            ToolError: it is none of them, or too much for one call.
+        """
+        self.images.append(checked_image(data, mime, self.images, self.image_bytes))
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """The outcome of a coroutine, for a plain tool: `context.wait(context.files.read(id))`.

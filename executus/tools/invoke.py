@@ -8,13 +8,15 @@ import asyncio
 import inspect
 import logging
 import traceback
+from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from executus.errors import ToolError, ToolRetry
+from executus.images import text_room
 from executus.jsontext import ArgumentsError
-from executus.message import ToolOutcome, ToolResultPart
+from executus.message import ImagePart, ToolOutcome, ToolResultPart
 from executus.redact import Redactor
 from executus.sanitize import Capped, clean_line, clean_text
 from executus.scrub import cut_paths, cut_urls
@@ -33,6 +35,8 @@ SMALL = 65_536
 """Characters of a text that may be cleaned on the event loop; more goes to a thread."""
 FRAMES = 6
 """Innermost frames named in the log."""
+ATTACHED = "attached below"
+"""What the model reads when a tool returned nothing but images."""
 UNSURE = "\nThe call may have taken effect: verify before trying it again."
 
 logger = logging.getLogger(__name__)
@@ -79,8 +83,8 @@ async def invoke(
     except Exception as exc:  # noqa: BLE001 - a validator of the host's: whatever it raises
         return _failed(tool, context, exc, limit, redactor)
     try:
-        value = await _call(tool, values, context)
-        capped, whole = await _render(value, context, limit)
+        value = _shown(await _call(tool, values, context), context)
+        capped, whole = await _render(value, context, text_room(limit, context.images))
     except asyncio.CancelledError as exc:
         if _is_cancelled():
             raise
@@ -117,6 +121,23 @@ def _in_thread(call: "partial[object]") -> object:
     except StopIteration:
         # A future refuses to carry it, and whoever awaits that future would wait for ever.
         raise RuntimeError("the tool raised StopIteration") from None
+
+
+def _shown(value: object, context: ToolContext) -> object:
+    """What is left of a returned value without its images, which are attached."""
+    if isinstance(value, ImagePart):
+        context.attach_image(value.data, value.mime)
+        return ATTACHED
+    if not isinstance(value, list | tuple):
+        return value
+    items = cast("Sequence[object]", value)
+    images = [item for item in items if isinstance(item, ImagePart)]
+    if not images:
+        return items
+    for image in images:
+        context.attach_image(image.data, image.mime)
+    rest = [item for item in items if not isinstance(item, ImagePart)]
+    return rest[0] if len(rest) == 1 else rest or ATTACHED
 
 
 async def _render(value: object, context: ToolContext, limit: int) -> tuple[Capped, str | None]:

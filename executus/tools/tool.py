@@ -14,6 +14,7 @@ from typing_extensions import ParamSpec, TypeVar
 from executus.agent import Visibility
 from executus.digest import digest
 from executus.errors import ConfigError
+from executus.images import MAX_IMAGE_BYTES
 from executus.plan import Effect, ToolDef
 from executus.redact import Redactor
 from executus.sanitize import clean_line, clean_text
@@ -69,6 +70,8 @@ class Tool(Generic[P, R]):
     """Runs inside the workflow task."""
     requires_approval: bool = False
     """A person has to say yes to each call."""
+    image_bytes: int = 0
+    """Bytes of the images that one call may attach; 0 = none."""
     _callers: Callers = field(default=None)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -105,6 +108,7 @@ class Tool(Generic[P, R]):
             secret_arguments=self.secret_arguments,
             local=self.local,
             requires_approval=self.requires_approval,
+            image_bytes=self.image_bytes,
         )
 
 
@@ -127,6 +131,7 @@ def tool(
     secret_arguments: bool = False,
     local: bool = False,
     requires_approval: bool = False,
+    image_bytes: int = 0,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
@@ -146,6 +151,7 @@ def tool(
     secret_arguments: bool = False,
     local: bool = False,
     requires_approval: bool = False,
+    image_bytes: int = 0,
 ) -> Any:
     """Make a tool of a typed function, async or sync (a sync one runs in a thread).
 
@@ -164,6 +170,8 @@ def tool(
         local: Run it inside the workflow task: one event in history instead of six. Only for pure
             tools that take at most a second; it cannot heartbeat, nor be cancelled.
         requires_approval: Each call waits for a person's yes (`executus approve`).
+        image_bytes: Bytes of the images that one call may attach or return, at most 600,000. Few
+            such calls run at the same time: their results must fit into one workflow task.
 
     Raises:
         ConfigError: for a signature, name or option that cannot work.
@@ -189,6 +197,7 @@ def tool(
             secret_arguments=secret_arguments,
             local=local,
             requires_approval=requires_approval,
+            image_bytes=image_bytes,
             digest=_digest(own, text, arguments.schema),
             _callers=checked_callers(callers),
         )
@@ -235,6 +244,9 @@ def _check_options(made: Tool[..., Any]) -> None:
             f"at most {LOCAL_SECONDS:g} s and have no task queue of its own; drop local=True, or "
             'give it effect="pure"'
         )
+        raise ConfigError(msg)
+    if not 0 <= made.image_bytes <= MAX_IMAGE_BYTES or (made.image_bytes and made.local):
+        msg = f"tool {made.name}: image_bytes must be 0 to {MAX_IMAGE_BYTES:,}, 0 if it is local"
         raise ConfigError(msg)
     size = made.result_bytes
     if size is not None and not MIN_RESULT <= size <= MAX_RESULT:

@@ -32,6 +32,7 @@ CACHED_ONLY = (
     "test_phases.py",
     "test_delegation.py",
     "test_spill.py",
+    "test_images.py",
     "test_attached.py",
     "test_approvals.py",
     "test_steer.py",

@@ -76,6 +76,7 @@ class FakeEngine:
     calls: list[ToolCallPart] = field(default_factory=list)
     folds: list[Fold] = field(default_factory=list)
     clock: datetime = START
+    images: list[Message] = field(default_factory=list)
     pauses: list[str] = field(default_factory=list)
     on_pause: Callable | None = None
     plan: RunPlan | None = None
@@ -134,6 +135,10 @@ class FakeEngine:
     async def call_tools(self, iteration: int, calls: Sequence[ToolCallPart]):
         self.calls.extend(calls)
         return [self._result(call, n) for n, call in enumerate(calls)]
+
+    def attached(self):
+        messages, self.images = self.images, []
+        return messages
 
     def _result(self, call: ToolCallPart, n: int) -> ToolResultPart:
         if self.tool is not None:
