@@ -6,6 +6,7 @@ from typing import Any
 from executus.activities.child_result import child_result
 from executus.activities.compact import Compact
 from executus.activities.conversation import Conversations
+from executus.activities.deliver import DeliverActivities
 from executus.activities.host import Host
 from executus.activities.model import ModelStep
 from executus.activities.ports import PortActivities
@@ -18,6 +19,7 @@ def every_activity(host: Host) -> list[Callable[..., Any]]:
     """The activities of one worker; they share its caches."""
     conversations = Conversations()
     ports = PortActivities(host)
+    delivery = DeliverActivities(host)
     return [
         Resolve(host, conversations).resolve,
         ModelStep(host, conversations).model,
@@ -27,6 +29,8 @@ def every_activity(host: Host) -> list[Callable[..., Any]]:
         ports.start,
         ports.close,
         ports.flush,
+        delivery.deliver,
+        delivery.keep,
         restore,
         child_result,
         *ToolActivities(host, conversations).activities(),

@@ -24,7 +24,7 @@ class Host:
     agents: Mapping[str, RunnableAgent] = field(default_factory=dict[str, RunnableAgent])
     """Agents that may be started by name."""
     ports: Ports = field(default_factory=Ports)
-    """Audit, budget and files."""
+    """Audit, budget, files, delivery, dead letters."""
     defaults: Defaults = field(default_factory=Defaults)
     """What holds where an agent says nothing."""
     system_header: str = ""

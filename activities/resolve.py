@@ -11,6 +11,7 @@ from executus.activities.human import ASK_HUMAN, ask_human
 from executus.activities.phases import BadPhase, every_target, plan_phases
 from executus.agent import RunnableAgent
 from executus.contracts import RESOLVE, ResolveInput
+from executus.delivery_target import DeliveryTarget
 from executus.errors import ConfigError, UnknownModel
 from executus.json_schema import schema_problem
 from executus.limits import Defaults
@@ -44,6 +45,7 @@ class Resolve:
         return Resolved(plan=plan, wired=wired)
 
     async def _plan(self, asked: ResolveInput) -> RunPlan:
+        self._check_delivery(asked.delivery)
         agent = self._agent(asked.agent)
         bounds = bounds_of(agent, self._host.defaults)
         caller = Caller(
@@ -97,6 +99,19 @@ class Resolve:
         if self._host.ports.files is None or not uses:
             return named
         return (*named, *(tool.name for tool in FILE_TOOLS))
+
+    def _check_delivery(self, target: DeliveryTarget | None) -> None:
+        """Refuse before anything is paid for what nobody would get to see."""
+        if target is None:
+            return
+        port = self._host.ports.delivery
+        problem = (
+            "this host delivers nothing: wire Ports(delivery=...), or leave the delivery out"
+            if port is None
+            else port.problem(target)
+        )
+        if problem is not None:
+            raise _Refused(Reason.DELIVERY_REFUSED, f"delivery: {problem}")
 
     def _agent(self, asked: RunnableAgent | str) -> RunnableAgent:
         if isinstance(asked, RunnableAgent):

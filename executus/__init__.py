@@ -5,6 +5,7 @@ The names here are safe to import anywhere, workflows included: plain data only.
 """
 
 from executus.agent import RunnableAgent
+from executus.delivery_target import DeliveryTarget
 from executus.errors import ExecutusError
 from executus.invocation import Invocation
 from executus.limits import Defaults, Limits
@@ -16,6 +17,7 @@ from executus.usage import Usage
 
 __all__ = [
     "Defaults",
+    "DeliveryTarget",
     "ExecutusError",
     "Invocation",
     "Limits",

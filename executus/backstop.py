@@ -39,14 +39,17 @@ class Backstop(Interceptor):
         return _Outbound(next, self)
 
     def timeout(self, request: object) -> timedelta:
-        """max_runtime + stop time + cleanup + outage margin."""
-        runtime = UNKNOWN_RUNTIME
+        """max_runtime + stop time + cleanup + delivery if asked for + outage margin."""
+        runtime, delivery = UNKNOWN_RUNTIME, 0.0
         if isinstance(request, RunRequest):
+            if request.invocation.delivery is not None:
+                delivery = self._defaults.delivery_seconds
             agent = request.agent
             known = self._agents.get(agent) if isinstance(agent, str) else agent
             if known is not None:
                 runtime = known.max_runtime or self._defaults.max_runtime
-        return timedelta(seconds=execution_seconds(runtime, self._defaults.cleanup_seconds))
+        cleanup = self._defaults.cleanup_seconds + delivery
+        return timedelta(seconds=execution_seconds(runtime, cleanup))
 
 
 class _Outbound(OutboundInterceptor):

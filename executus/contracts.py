@@ -1,5 +1,7 @@
 """Every activity's name, input and output: all that workflows know of activities.
 
+Those of delivery stand in `executus.delivery_contracts`.
+
 Names and shapes are a durable contract: histories hold them. Fields may be added with a default,
 never removed or renamed (tests/test_contracts.py pins them).
 """
@@ -12,6 +14,7 @@ from executus.agent import RunnableAgent
 from executus.audit import AuditClose, AuditOpen, AuditReceipt, AuditRow
 from executus.budget import BudgetCheck, BudgetCommit
 from executus.data import Data, empty
+from executus.delivery_target import DeliveryTarget
 from executus.files import DroppedFile, FileRef, FileScope
 from executus.message import FilePart, ImagePart, Message, ToolResultPart
 from executus.steer import TOOL_STEER
@@ -82,6 +85,8 @@ class ResolveInput(Data):
     """Likewise."""
     files: bool = False
     """Whether files are attached: then the run gets a tool to read them, if they are kept."""
+    delivery: DeliveryTarget | None = None
+    """Refused now if nothing can be delivered there."""
 
 
 class ModelStepInput(Data):

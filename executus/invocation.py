@@ -3,6 +3,7 @@
 from pydantic import Field, JsonValue
 
 from executus.data import Data
+from executus.delivery_target import DeliveryTarget
 from executus.message import FilePart, ImagePart
 
 ID_PATTERN = r"^[^\x00-\x1f\x7f]*$"
@@ -33,3 +34,6 @@ class Invocation(Data):
     """Folded into the opening user message."""
     files: tuple[FilePart, ...] = Field(default=(), max_length=32)
     """Folded into the opening user message."""
+    delivery: DeliveryTarget | None = None
+    """Where the outcome goes, whatever it is; None = the caller reads the result. Whether it
+    arrives never changes the run."""

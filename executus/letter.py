@@ -7,15 +7,7 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from executus.data import Data
 from executus.delivery_target import DeliveryTarget
-from executus.digest import digest
-from executus.invocation import Invocation
-from executus.result import RunResult
-from executus.sanitize import cap_text
 from executus.status import Status
-
-MAX_EVENT_BYTES = 262_144
-"""JSON bytes of what is delivered; a larger output is cut, and the event says so."""
-MAX_ERROR_BYTES = 4_096
 
 
 class RunOutcome(Data):
@@ -114,48 +106,26 @@ class DeliveryReceipt(Data):
     """A webhook's answer."""
 
 
-def delivery_item(
-    target: DeliveryTarget,
-    result: RunResult,
-    invocation: Invocation,
-    *,
-    agent: str,
-    workflow_run_id: str,
-) -> DeliveryItem:
-    """What is delivered of a result, within its size.
+class DeadLetter(Data):
+    """A delivery that did not land, kept until somebody sends it again."""
 
-    `workflow_run_id` is Temporal's first execution run id: it tells two runs of one id apart.
-    """
-    outcome = RunOutcome(
-        run_id=result.run_id,
-        agent=agent,
-        caller_id=invocation.caller_id,
-        tenant_id=invocation.tenant_id,
-        channel_id=invocation.channel_id,
-        status=result.status,
-        reason=result.reason.value,
-        output=result.output,
-        structured=result.structured,
-        error=cap_text(result.error, MAX_ERROR_BYTES).text if result.error else None,
-        iterations=result.iterations,
-        steps_total=result.steps_total,
-        usage=result.usage.model_dump(),
-        cost_micro_usd=result.cost_micro_usd,
-        started_at=result.started_at,
-        ended_at=result.ended_at,
-    )
-    event = _fitted(DeliveryEvent(timestamp=result.ended_at, data=outcome))
-    named = f"{workflow_run_id} {target.model_dump_json()} {event.model_dump_json()}"
-    event = event.model_copy(update={"id": f"run_{digest(named.encode())}"})
-    return DeliveryItem(target=target, event=event)
-
-
-def _fitted(event: DeliveryEvent) -> DeliveryEvent:
-    """The event with its output cut until it fits; `structured` goes first: half of one is none."""
-    limit, fitted = MAX_EVENT_BYTES * 2, event
-    while limit and len(fitted.model_dump_json().encode()) > MAX_EVENT_BYTES:
-        limit //= 2
-        output = cap_text(event.data.output, limit).text
-        cut = {"structured": None, "output": output, "truncated": True}
-        fitted = event.model_copy(update={"data": event.data.model_copy(update=cut)})
-    return fitted
+    id: str
+    """The delivery."""
+    run_id: str
+    """The run."""
+    target: str
+    """`DeliveryTarget.shown`."""
+    status: str
+    """The run's outcome class."""
+    attempts: int = Field(ge=0)
+    """Attempts so far; 0 when no worker came to make one."""
+    error: str
+    """Why the last one failed."""
+    status_code: int | None = None
+    """A webhook's last answer."""
+    failed_at: datetime
+    """When the last one failed (UTC)."""
+    delivered_at: datetime | None = None
+    """When it landed after all (UTC); then the item is gone."""
+    item: DeliveryItem | None = None
+    """What to send, unredacted: it is what the receiver was to get."""

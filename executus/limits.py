@@ -94,3 +94,6 @@ class Defaults(Data):
     """A worker silent for so long is taken for dead, and its step is given to another."""
     cleanup_seconds: float = Field(default=120.0, gt=0)
     """Time budget of commit and audit close: long enough to outlast a database restart."""
+    delivery_seconds: float = Field(default=60.0, ge=1, le=86_400)
+    """Time budget of a delivery, its retries included. The run closes after it, so that its record
+    holds the receipt; what did not land by then is kept as a dead letter."""

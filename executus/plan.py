@@ -18,7 +18,7 @@ Effect = Literal["pure", "idempotent", "once"]
 """pure: no effect, may run again. idempotent: again with the same key has no further effect.
 once: at most one attempt; a lost attempt is reported as `unknown`. The default is once."""
 
-Port = Literal["audit", "budget", "files"]
+Port = Literal["audit", "budget", "files", "delivery", "letters"]
 
 
 class Price(Data):

@@ -88,7 +88,7 @@ class ExecutusPlugin(SimplePlugin):
                 in `catalogue`, and refuses a worker.
             tools: Tools that this worker runs.
             models: Providers and tiers; None = from the environment.
-            ports: Audit, budget and files; None = none of them.
+            ports: Audit, budget, files, delivery and its dead letters; None = none of them.
             defaults: What holds where an agent says nothing.
             system_header: Text above every agent's own system prompt.
             secrets: Names of environment variables that tools may ask for.

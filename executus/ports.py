@@ -5,6 +5,7 @@ Every method may raise `StoreError` for trouble that a retry may cure; Temporal 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from executus.agent import RunnableAgent
@@ -19,7 +20,7 @@ from executus.budget import (
 )
 from executus.delivery_target import DeliveryTarget
 from executus.files import FileRef, FileScope
-from executus.letter import DeliveryItem, DeliveryReceipt
+from executus.letter import DeadLetter, DeliveryItem, DeliveryReceipt
 from executus.palette import PaletteAsk
 from executus.plan import Port
 
@@ -128,6 +129,36 @@ class Files(Protocol):
         ...
 
 
+class DeadLetters(Protocol):
+    """Deliveries that did not land, until somebody sends them again."""
+
+    async def keep(self, letter: DeadLetter) -> None:
+        """Add it; one that is there already (same id) stays as it is."""
+        ...
+
+    async def claim(self, letter_id: str, seconds: float) -> DeadLetter | None:
+        """Take one to send it, for so long at most; None when it is gone, delivered or taken."""
+        ...
+
+    async def landed(self, letter_id: str, at: datetime) -> None:
+        """It was delivered: forget its content."""
+        ...
+
+    async def failed(self, letter_id: str, error: str, status_code: int | None) -> None:
+        """It failed once more: count it, and let others take it."""
+        ...
+
+    async def letters(
+        self, run_id: str | None = None, *, delivered: bool = False, limit: int = 1_000
+    ) -> list[DeadLetter]:
+        """Those that wait, the oldest first; `delivered` ones too if asked."""
+        ...
+
+    async def drop(self, run_id: str | None = None, *, before: datetime | None = None) -> int:
+        """Forget those of a run, or that failed last before a time; answers how many."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The ports of one host."""
@@ -140,6 +171,10 @@ class Ports:
     """Where sub-agents and skills are looked up; None = the worker's registered agents."""
     files: Files | None = None
     """Where attached files, whole results and what tools make are kept."""
+    delivery: Delivery | None = None
+    """Where outcomes go; without it an invocation with a target is refused."""
+    letters: DeadLetters | None = None
+    """Where deliveries are kept that did not land; without it they are lost, with a warning."""
 
     @property
     def wired(self) -> tuple[Port, ...]:
@@ -151,4 +186,8 @@ class Ports:
             names.append("budget")
         if self.files is not None:
             names.append("files")
+        if self.delivery is not None:
+            names.append("delivery")
+        if self.letters is not None:
+            names.append("letters")
         return tuple(names)

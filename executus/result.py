@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue
 
 from executus.data import Data
 from executus.files import FileRef
+from executus.letter import DeliveryReceipt
 from executus.status import Reason, Status
 from executus.step import StepRecord
 from executus.usage import Usage
@@ -52,6 +53,8 @@ class RunResult(Data):
     """Head of the audit's hash chain; None when no audit is wired or its close did not land."""
     files: tuple[FileRef, ...] = ()
     """What tools put into the file store, in the order it came; at most the first 100."""
+    delivery: DeliveryReceipt | None = None
+    """Proof that the outcome was delivered; None when that was not asked for or did not land."""
     warnings: tuple[str, ...] = ()
     """What went wrong without changing the outcome: a file that was dropped, an audit close that
     did not land."""

@@ -5,6 +5,7 @@ say that (`executus.connect`). Model keys are not here either: the providers' ow
 """
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,18 @@ class Settings(BaseSettings):
     files_url: str | None = None
     """Where files of runs are kept: a folder, or `s3://bucket/prefix` (extra `s3`); `off` =
     nowhere. None = the folder `files` in `data_dir`."""
+    delivery_folder: Path | None = None
+    """Where the delivery kind `file` writes; None = `delivered` in `data_dir`."""
+    delivery_hosts: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """Host names that a caller's webhook URL may have, with commas; `*.example.com` is what lies
+    below, `-` is none: named endpoints only. None = any."""
+    delivery_ports: Annotated[frozenset[int], NoDecode] = frozenset({80, 443})
+    """Ports that a caller's webhook URL may have, with commas."""
+    delivery_http: bool = False
+    """Whether a caller's webhook URL may be plain http."""
+    delivery_networks: Annotated[tuple[str, ...], NoDecode] = ()
+    """Networks that are not public and that webhooks may reach all the same, with commas:
+    `10.0.0.0/8`."""
     demo_folder: Path | None = None
     """What the demo's tools may read; None = a small sample that comes with the package."""
     ui_port: int = Field(default=8233, ge=0, le=65_535)
@@ -65,6 +78,20 @@ class Settings(BaseSettings):
     def _folders(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part for part in value.split(os.pathsep) if part)
+        return value
+
+    @field_validator("delivery_hosts", "delivery_ports", "delivery_networks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return [part.strip() for part in value.split(",") if part.strip() not in {"", "-"}]
+
+    @field_validator("delivery_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            ip_network(text)
         return value
 
     @property

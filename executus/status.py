@@ -53,6 +53,9 @@ class Reason(StrEnum):
     """No agent of that name is registered on the worker."""
     UNKNOWN_TIER = "unknown_tier"
     """The model tier or spec does not resolve."""
+    DELIVERY_REFUSED = "delivery_refused"
+    """Nothing can be delivered to the invocation's target: an unknown kind, an address that is not
+    allowed. No model was called."""
     UNKNOWN_TOOL = "unknown_tool"
     """The agent names a tool that this caller cannot have."""
     BUDGET_REJECTED = "budget_rejected"

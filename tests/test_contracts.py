@@ -2,7 +2,7 @@
 
 import pytest
 
-from executus import contracts
+from executus import contracts, delivery_contracts
 from executus.contracts import (
     AuditClosed,
     AuditCloseInput,
@@ -18,6 +18,15 @@ from executus.contracts import (
     ToolInput,
     ToolOutput,
 )
+from executus.delivery_contracts import (
+    Delivered,
+    DeliverInput,
+    DeliveryTrouble,
+    KeepInput,
+    Kept,
+)
+from executus.delivery_target import DeliveryTarget
+from executus.letter import DeliveryItem
 from executus.plan import Resolved
 from executus.request import RunRequest
 from executus.result import RunResult
@@ -37,6 +46,12 @@ NAMES = {
     "SIGNAL_STEER": "steer",
     "UPDATE_RAISE_LIMITS": "raise_limits",
     "UPDATE_STEER": "steer",
+}
+
+DELIVERY_NAMES = {
+    "DELIVER": "executus.deliver",
+    "DELIVER_KEEP": "executus.deliver.keep",
+    "DELIVERY_ERROR": "executus.delivery_error",
 }
 
 REQUIRED = {
@@ -72,6 +87,13 @@ REQUIRED = {
     AuditClosed: set(),
     AuditFlushInput: {"opening"},
     RestoreInput: {"execution", "start"},
+    DeliverInput: {"item", "seconds"},
+    DeliveryItem: {"target", "event"},
+    DeliveryTarget: {"kind"},
+    Delivered: set(),
+    DeliveryTrouble: {"error"},
+    KeepInput: {"letter"},
+    Kept: {"kept"},
     RunRequest: {"agent"},
     RunResult: {"run_id", "status", "reason", "started_at", "ended_at"},
 }
@@ -80,6 +102,11 @@ REQUIRED = {
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_a_durable_contract(name):
     assert getattr(contracts, name) == NAMES[name]
+
+
+@pytest.mark.parametrize("name", DELIVERY_NAMES)
+def test_a_name_of_delivery_is_a_durable_contract(name):
+    assert getattr(delivery_contracts, name) == DELIVERY_NAMES[name]
 
 
 def test_a_tools_activity_is_named_after_it():

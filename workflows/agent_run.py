@@ -24,7 +24,7 @@ from executus.workflows.closing import close_run
 from executus.workflows.driver import RunDriver
 from executus.workflows.ending import Ending
 from executus.workflows.handover import carried_page
-from executus.workflows.intake import decode_carry, decode_request
+from executus.workflows.intake import decode_carry, decode_request, read_target
 from executus.workflows.late_steps import late_steps
 from executus.workflows.report import failure, result_head
 from executus.workflows.scope import wait_for_end
@@ -79,6 +79,7 @@ class AgentRun:
             carry = decode_carry(request)
             return await driver.drive(carry.request if carry else decode_request(request), carry)
         except RequestError as error:
+            run.target = read_target(request)
             run.ending = Ending(Status.ERROR, error.reason, error=str(error))
         except Exception as error:  # noqa: BLE001 - uncaught, it would hang the workflow task
             workflow.logger.error("executus: bug in the run", exc_info=error)

@@ -1,4 +1,4 @@
-"""The cleanup of a run: settle the budget, close the audit. Runs where no cancel can enter."""
+"""The cleanup of a run: settle the budget, close the audit. No cancel can enter it."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -10,6 +10,8 @@ from executus import contracts
 from executus.audit import AuditClose, AuditReceipt, AuditRow
 from executus.budget import BudgetCommit, BudgetReceipt
 from executus.contracts import AuditClosed, AuditCloseInput, BudgetCommitInput
+from executus.delivery_contracts import DELIVER_KEEP, KeepInput, Kept
+from executus.letter import DeadLetter
 from executus.workflows.perform import Options, perform
 
 ATTEMPT_SECONDS = 20.0
@@ -50,6 +52,20 @@ class Cleanup:
             self._warn("audit close did not land; the sweeper closes it", error)
             return None
         return closed.receipt
+
+    def allow(self, seconds: float) -> None:
+        """Time that something else took is not the cleanup's."""
+        self._until += timedelta(seconds=seconds)
+
+    async def keep(self, letter: DeadLetter) -> bool:
+        """Keep what could not be delivered; False when the host keeps none or it did not land."""
+        asked = KeepInput(letter=letter)
+        try:
+            kept = await perform(DELIVER_KEEP, asked, Kept, self._options(), letter.target)
+        except ActivityError as error:
+            self._warn("the dead letter did not land", error)
+            return False
+        return kept.kept
 
     def _warn(self, text: str, error: ActivityError) -> None:
         self.warnings.append(f"{text}: {error.cause or error}"[:500])

@@ -10,6 +10,7 @@ from executus.files import FileRef
 from executus.result import RunResult
 from executus.sanitize import cap_text, clean_text, json_text
 from executus.workflows.cleanup import Cleanup
+from executus.workflows.delivery import deliver
 from executus.workflows.ending import Ending
 from executus.workflows.report import MAX_OUTPUT_BYTES, MAX_RESULT_BYTES, fit_steps
 from executus.workflows.run import Run
@@ -77,14 +78,17 @@ def _room(run: Run) -> int:
 
 
 async def _clean_up(run: Run, result: RunResult, cleanup: Cleanup) -> RunResult:
-    """Settle the budget, then close the audit."""
+    """Settle the budget, deliver the outcome, then close the audit."""
     if run.reserved:
         seconds = (result.ended_at - result.started_at).total_seconds()
         await cleanup.commit(result.run_id, seconds)
+    dispatch = await deliver(run, result, cleanup)
+    result = result.model_copy(update={"delivery": dispatch.receipt})
     # Wiring unknown: the request never got as far as resolve. The activity knows.
     if run.wired is not None and "audit" not in run.wired:
         return result
-    receipt = await cleanup.close(_audit_close(run, result), run.ledger.events, run.ledger.total)
+    events = (*run.ledger.events, *dispatch.rows)
+    receipt = await cleanup.close(_audit_close(run, result), events, run.ledger.total)
     return result.model_copy(update={"audit_head": receipt.head if receipt else None})
 
 

@@ -40,7 +40,7 @@ class RunDriver:
         None: the history is full, and `carry` is what the next execution needs.
         """
         run, controls = self.run, self.controls
-        run.request = request
+        run.request, run.target = request, request.invocation.delivery
         run.clock.started_at = earlier.started_at if earlier else workflow.now()
         timer = asyncio.create_task(run.clock.run_out())
         body = asyncio.create_task(self._body.work(request, earlier))

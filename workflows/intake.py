@@ -6,6 +6,7 @@ from temporalio import workflow
 
 from executus.carry import Carry
 from executus.data import Data
+from executus.delivery_target import DeliveryTarget
 from executus.errors import RequestError
 from executus.request import MAX_REQUEST_BYTES, RunRequest
 from executus.sanitize import clean_line
@@ -45,6 +46,15 @@ def decode_carry(raw: Any) -> Carry | None:  # noqa: ANN401 - raw at run time, s
         return _from_payload(raw, Carry)
     except RequestError:
         return None  # the server started the request again, by a retry policy of the caller's
+
+
+def read_target(raw: Any) -> DeliveryTarget | None:  # noqa: ANN401 - raw at run time, see agent_run.Request
+    """Where the outcome of a request that cannot be run goes, if that much of it can be read."""
+    try:
+        request = workflow.payload_converter().from_payload(raw.payload, dict[str, Any])
+        return DeliveryTarget.model_validate(request["invocation"]["delivery"])
+    except Exception:  # noqa: BLE001 - it did not validate to begin with
+        return None
 
 
 def _from_payload(raw: Any, kind: type[D]) -> D | None:  # noqa: ANN401 - a RawValue at run time

@@ -37,6 +37,7 @@ async def resolve(request: RunRequest) -> Resolved:
         caller_id=request.invocation.caller_id,
         tenant_id=request.invocation.tenant_id,
         files=bool(request.invocation.files),
+        delivery=request.invocation.delivery,
     )
     try:
         return await perform(
@@ -66,7 +67,7 @@ async def reserve(
         agent_id=plan.agent_id,
         parent_run_id=invocation.parent_run_id,
         seconds=bounds.max_runtime,
-        expires_at=sweep_at(bounds, started_at),
+        expires_at=sweep_at(bounds, started_at, invocation),
     )
     # Not more than half of the run: a budget that answers at the deadline is of no use.
     options = _options(min(PORT_SECONDS, max(1.0, bounds.max_runtime / 2)))
@@ -124,13 +125,15 @@ def audit_opening(
         phases=tuple(phase.name for phase in plan.phases) if plan else (),
         tools=tuple(ToolGrant(name=t.name, digest=t.digest, effect=t.effect) for t in tools),
         started_at=started_at,
-        deadline_at=sweep_at(plan.bounds if plan else Defaults(), started_at),
+        deadline_at=sweep_at(plan.bounds if plan else Defaults(), started_at, invocation),
     )
 
 
-def sweep_at(bounds: Defaults, started_at: datetime) -> datetime:
-    """When the run must have ended, cleanup included."""
+def sweep_at(bounds: Defaults, started_at: datetime, invocation: Invocation) -> datetime:
+    """When the run must have ended, delivery and cleanup included."""
     seconds = bounds.max_runtime + SLACK + bounds.heartbeat_seconds + bounds.cleanup_seconds
+    if invocation.delivery is not None:
+        seconds += bounds.delivery_seconds
     return started_at + timedelta(seconds=seconds + SWEEP_MARGIN)
 
 

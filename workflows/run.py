@@ -11,6 +11,7 @@ from temporalio import workflow
 
 from executus.audit import AuditOpen
 from executus.contracts import RunKey
+from executus.delivery_target import DeliveryTarget
 from executus.files import FileRef
 from executus.invocation import Invocation
 from executus.limits import Defaults
@@ -45,6 +46,8 @@ class Run:
         """What waits to be said to the agent."""
         self.stage: Stage = "starting"
         self.request: RunRequest | None = None
+        self.target: DeliveryTarget | None = None
+        """Where the outcome goes; known of most requests that do not validate, too."""
         self.plan: RunPlan | None = None
         self.wired: tuple[Port, ...] | None = None
         """None until resolve has told."""

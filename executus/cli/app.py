@@ -32,6 +32,7 @@ COMMANDS = {
     "audit": Entry("executus.cli.audit", "Show and verify what runs did."),
     "budget": Entry("executus.cli.budget", "Show and set spend limits."),
     "files": Entry("executus.cli.files", "Show, fetch and forget files of runs."),
+    "deliveries": Entry("executus.cli.deliveries", "Show and resend what was not delivered."),
     "migrate": Entry("executus.cli.migrate", "Create or upgrade the database schema."),
     "sweep": Entry("executus.cli.sweep", "Close the records of runs that died."),
 }

@@ -2,12 +2,13 @@
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from executus.delivery import Deliveries, Egress, FileDelivery, Stdout, Webhook
 from executus.demo.agent import folder_agent
 from executus.demo.offline import OfflineProvider
 from executus.demo.tools import folder_tools
@@ -21,6 +22,7 @@ from executus.stores.database import Database
 from executus.stores.file_store import FileStore, open_files
 from executus.stores.sql_audit import SqlAudit
 from executus.stores.sql_budget import SqlBudget
+from executus.stores.sql_letters import SqlLetters
 
 OFFLINE = "offline/demo"
 """Spec of the model that answers without a key: a script, not a model."""
@@ -95,10 +97,30 @@ def compose(settings: Settings, *, folder: Path | None = None) -> Composition:
             audit=SqlAudit(database),
             budget=SqlBudget(database, unlimited_by_default=True),
             files=files,
+            delivery=deliveries(settings, os.environ),
+            letters=SqlLetters(database),
         ),
     )
     notes = (OFFLINE_NOTE,) if offline else ()
     return Composition(plugin=plugin, database=database, files=files, notes=notes)
+
+
+def deliveries(settings: Settings, environ: Mapping[str, str]) -> Deliveries:
+    """Every shipped kind, as the settings say; webhooks by name from `EXECUTUS_WEBHOOK_<NAME>`."""
+    egress = Egress(
+        hosts=settings.delivery_hosts,
+        ports=settings.delivery_ports,
+        http=settings.delivery_http,
+        networks=settings.delivery_networks,
+    )
+    folder = settings.delivery_folder or settings.data_dir / "delivered"
+    return Deliveries(
+        {
+            "stdout": Stdout(),
+            "file": FileDelivery(folder.absolute()),
+            "webhook": Webhook.from_environment(environ, egress=egress),
+        }
+    )
 
 
 def load_app(reference: str, settings: Settings) -> Composition:

@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from executus.letter import DeliveryReceipt
 from executus.result import RunResult
 from executus.state import LiveState
 from executus.step import StepRecord
@@ -190,10 +191,16 @@ def summary_lines(result: RunResult, *, ui: str | None) -> list[str]:
     spent = f"{usage_text(result.usage)}, {money(result.cost_micro_usd)}"
     lines = [labelled("status", f"{result.status} ({result.reason}), {count}, {time}")]
     lines += [labelled("error", result.error)] if result.error else []
+    lines += [labelled("delivered", _delivered(result.delivery))] if result.delivery else []
     lines += [labelled("warning", warning) for warning in result.warnings]
     lines += [labelled("spent", spent), labelled("run", result.run_id)]
     lines += [labelled("ui", ui)] if ui else []
     return lines
+
+
+def _delivered(receipt: DeliveryReceipt) -> str:
+    code = "" if receipt.status_code is None else f", status {receipt.status_code}"
+    return f"{receipt.target}, {plural(receipt.attempts, 'attempt')}{code}"
 
 
 def plural(number: int, noun: str) -> str:

@@ -13,6 +13,7 @@ from executus.agents.declared import IN_CODE, explain
 from executus.cli import log
 from executus.cli.compose import agents_option, with_agents
 from executus.cli.session import Order, execute
+from executus.delivery_target import DeliveryTarget
 from executus.demo.agent import folder_agent
 from executus.errors import ConfigError
 from executus.settings import load_settings
@@ -33,6 +34,11 @@ LOG_FILE = "run.log"
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder that the demo agent's tools may read.",
 )
+@click.option(
+    "--deliver",
+    metavar="KIND[:ADDRESS]",
+    help="Where the outcome goes too: stdout, file, file:NAME.jsonl, webhook:NAME, webhook:URL.",
+)
 @click.option("--caller", default="cli", show_default=True, metavar="ID", help="Who asks.")
 def run(
     *,
@@ -44,6 +50,7 @@ def run(
     run_id: str | None,
     max_runtime: float | None,
     folder: Path | None,
+    deliver: str | None,
     caller: str,
 ) -> int:
     """Run an agent on PROMPT and show what it does; the answer goes to stdout.
@@ -56,17 +63,38 @@ def run(
     """
     if prompt is None and run_id is None:
         raise click.UsageError("give a PROMPT, or --id to follow a run")
+    if prompt is None and deliver is not None:
+        raise click.UsageError("--deliver needs a PROMPT: a run knows from its start where to")
+    target = None if deliver is None else parse_target(deliver)
+    if as_json and target is not None and target.kind == "stdout":
+        raise click.UsageError("--json prints one RunResult and nothing else: not --deliver stdout")
     settings = with_agents(load_settings(), folders)
     order = Order(
         prompt=prompt,
         agent=choose_agent(agent, settings.agents, model_tier=model, max_runtime=max_runtime),
         run_id=run_id,
         caller=caller,
+        delivery=target,
         folder=folder,
         json=as_json,
     )
     log.to_file(settings.data_dir / LOG_FILE)
     return asyncio.run(execute(order, settings))
+
+
+def parse_target(text: str) -> DeliveryTarget:
+    """The target that `KIND[:ADDRESS]` names.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    from pydantic import ValidationError  # noqa: PLC0415 - only on the failing path
+
+    kind, _, address = text.partition(":")
+    try:
+        return DeliveryTarget(kind=kind, address=address)
+    except ValidationError as error:
+        raise ConfigError(explain(error, DeliveryTarget)) from None
 
 
 def choose_agent(

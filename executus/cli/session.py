@@ -21,6 +21,7 @@ from executus.cli.follow import Follower, interrupts
 from executus.cli.live import View, labelled, open_view, summary_lines
 from executus.cli.place import Place, has_worker, open_place
 from executus.connect import connect
+from executus.delivery_target import DeliveryTarget
 from executus.errors import ConfigError
 from executus.invocation import Invocation
 from executus.request import RunRequest
@@ -42,6 +43,8 @@ class Order:
     """None: a new one."""
     caller: str
     """Who asks."""
+    delivery: DeliveryTarget | None
+    """Where the outcome goes too."""
     folder: Path | None
     """What the demo's tools may read; the worker is then ours, because the folder is here."""
     json: bool
@@ -99,7 +102,9 @@ async def _follow(session: Session, console: Console) -> int:
     runs = Runs(session.client, task_queue=session.task_queue)
     signals = interrupts()
     if order.prompt is not None:
-        invocation = Invocation(prompt=order.prompt, run_id=run_id, caller_id=order.caller)
+        invocation = Invocation(
+            prompt=order.prompt, run_id=run_id, caller_id=order.caller, delivery=order.delivery
+        )
         await runs.start(RunRequest(agent=order.agent, invocation=invocation))
     follower = Follower(runs, run_id, session.view, signals)
     with session.view as view:

@@ -5,9 +5,9 @@
 
 from executus.delivery.deliveries import Deliveries
 from executus.delivery.egress import Egress
-from executus.delivery.files import Files
+from executus.delivery.file_delivery import FileDelivery
 from executus.delivery.signature import verify
 from executus.delivery.stdout import Stdout
 from executus.delivery.webhook import Endpoint, Webhook
 
-__all__ = ["Deliveries", "Egress", "Endpoint", "Files", "Stdout", "Webhook", "verify"]
+__all__ = ["Deliveries", "Egress", "Endpoint", "FileDelivery", "Stdout", "Webhook", "verify"]

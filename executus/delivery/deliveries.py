@@ -12,7 +12,7 @@ class Deliveries:
     """Sends each target to the delivery of its kind; the host names the kinds."""
 
     def __init__(self, kinds: Mapping[str, Delivery]) -> None:
-        """Such as `{"webhook": Webhook(...), "file": Files(...)}`."""
+        """Such as `{"webhook": Webhook(...), "file": FileDelivery(...)}`."""
         self._kinds = dict(kinds)
 
     def problem(self, target: DeliveryTarget) -> str | None:

@@ -25,6 +25,7 @@ SECONDS = 15.0
 RETRIED = frozenset({408, 425, 429})
 """Client errors that pass; all other ones mean that the same request will be refused again."""
 PREFIX = "EXECUTUS_WEBHOOK_"
+URL_SECRET = "EXECUTUS_DELIVERY_SECRET"  # noqa: S105 - a variable's name
 SECRET_SUFFIX = "_SECRET"  # noqa: S105 - the end of a variable's name
 
 
@@ -93,7 +94,8 @@ class Webhook:
     ) -> "Webhook":
         """Endpoints from `EXECUTUS_WEBHOOK_<NAME>` (URL) and `EXECUTUS_WEBHOOK_<NAME>_SECRET`.
 
-        A name is lower case. Its secret is read when it is needed, so it can be changed.
+        A name is lower case. `EXECUTUS_DELIVERY_SECRET` signs deliveries to callers' own URLs.
+        Secrets are read when they are needed, so they can be changed.
         """
         endpoints: dict[str, Endpoint] = {}
         for key, url in environ.items():
@@ -101,7 +103,8 @@ class Webhook:
                 secret = key + SECRET_SUFFIX
                 name = key.removeprefix(PREFIX).lower()
                 endpoints[name] = Endpoint(url, secret if secret in environ else None)
-        return cls(endpoints, egress=egress, secrets=environ)
+        own = URL_SECRET if URL_SECRET in environ else None
+        return cls(endpoints, egress=egress, url_secret=own, secrets=environ)
 
     def problem(self, target: DeliveryTarget) -> str | None:
         """Why nothing can be delivered there, if so."""

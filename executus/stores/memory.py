@@ -2,5 +2,6 @@
 
 from executus.stores.memory_audit import MemoryAudit
 from executus.stores.memory_budget import MemoryBudget
+from executus.stores.memory_letters import MemoryLetters
 
-__all__ = ["MemoryAudit", "MemoryBudget"]
+__all__ = ["MemoryAudit", "MemoryBudget", "MemoryLetters"]

@@ -167,6 +167,26 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE budget_hours SET (fillfactor = 50)",
         ),
     ),
+    Migration(
+        "0003_dead_letters",
+        (
+            """CREATE TABLE dead_letters (
+  id TEXT PRIMARY KEY,
+  run_id TEXT NOT NULL,
+  target TEXT NOT NULL,
+  status TEXT NOT NULL,
+  attempts INTEGER NOT NULL,
+  error TEXT NOT NULL,
+  status_code INTEGER,
+  failed_at BIGINT NOT NULL,
+  delivered_at BIGINT,
+  claimed_until BIGINT NOT NULL DEFAULT 0,
+  item TEXT
+)""",
+            "CREATE INDEX dead_letters_run ON dead_letters (run_id)",
+            "CREATE INDEX dead_letters_failed ON dead_letters (failed_at)",
+        ),
+    ),
 )
 
 CREATE_APPLIED = """CREATE TABLE IF NOT EXISTS executus_migrations (

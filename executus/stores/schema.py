@@ -162,3 +162,20 @@ budget_overruns = Table(
     _big("at"),
 )
 """What was spent beyond its hold: it explains use above a cap."""
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    _text("id", primary_key=True),
+    _text("run_id"),
+    _text("target"),
+    _text("status"),
+    _small("attempts"),
+    _text("error"),
+    _small("status_code", nullable=True),
+    _big("failed_at"),
+    _big("delivered_at", nullable=True),
+    _big("claimed_until"),
+    _text("item", nullable=True),
+)
+"""Deliveries that did not land. `item` is what to send, gone once it was delivered."""

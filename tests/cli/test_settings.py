@@ -40,3 +40,23 @@ def test_a_bad_value_names_its_variable(monkeypatch) -> None:
 def test_settings_do_not_change_under_a_process() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().task_queue = "other"  # type: ignore[misc]
+
+
+def test_lists_are_written_with_commas(monkeypatch) -> None:
+    assert load_settings().delivery_hosts is None
+    monkeypatch.setenv("EXECUTUS_DELIVERY_HOSTS", "a.example.com, *.b.org")
+    monkeypatch.setenv("EXECUTUS_DELIVERY_PORTS", "443,8443")
+    monkeypatch.setenv("EXECUTUS_DELIVERY_NETWORKS", "10.0.0.0/8")
+    settings = load_settings()
+    assert settings.delivery_hosts == ("a.example.com", "*.b.org")
+    assert settings.delivery_ports == {443, 8443}
+    assert settings.delivery_networks == ("10.0.0.0/8",)
+    monkeypatch.setenv("EXECUTUS_DELIVERY_HOSTS", "-")
+    assert load_settings().delivery_hosts == ()
+
+
+@pytest.mark.parametrize(("name", "value"), [("NETWORKS", "10.0.0.0/99"), ("PORTS", "https")])
+def test_a_bad_list_names_its_variable(monkeypatch, name, value) -> None:
+    monkeypatch.setenv(f"EXECUTUS_DELIVERY_{name}", value)
+    with pytest.raises(ConfigError, match=f"EXECUTUS_DELIVERY_{name}"):
+        load_settings()

@@ -6,7 +6,8 @@ from typing import Any
 from executus import Invocation, Reason, RunResult, Status
 from executus.delivery import Egress, Endpoint, Webhook
 from executus.delivery_target import DeliveryTarget
-from executus.letter import DeliveryItem, delivery_item
+from executus.envelope import delivery_item
+from executus.letter import DeliveryItem
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from executus.delivery_target import DeliveryTarget
-from executus.letter import MAX_EVENT_BYTES, DeliveryItem
+from executus.envelope import MAX_EVENT_BYTES
+from executus.letter import DeliveryItem
 
 from .kit import item
 

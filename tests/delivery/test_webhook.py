@@ -221,7 +221,8 @@ async def test_a_callers_url_goes_unsigned_or_with_a_secret_of_its_own():
     async with Receiver() as there:
         egress = Egress(networks=HERE, http=True, ports=frozenset({there.port}))
         await webhook(egress=egress).deliver(item(address=there.url()))
-        hook = Webhook(egress=egress, url_secret="URLS", secrets={"URLS": SECRET})
+        environ = {"EXECUTUS_DELIVERY_SECRET": SECRET}
+        hook = Webhook.from_environment(environ, egress=egress)
         await hook.deliver(item(address=there.url()))
         plain, signed = there.seen
     assert "webhook-signature" not in plain.headers

@@ -36,6 +36,8 @@ CACHED_ONLY = (
     "test_attached.py",
     "test_approvals.py",
     "test_steer.py",
+    "test_delivery.py",
+    "test_dead_letters.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 

@@ -43,6 +43,7 @@ class Kit:
             prompt=fields.pop("prompt", "do it"),
             run_id=fields.pop("run_id", None),
             caller_id=fields.pop("caller_id", "ann"),
+            delivery=fields.pop("delivery", None),
         )
         limits = Limits(**fields.pop("limits", {}))
         fields.setdefault("model_tier", f"scripted/{name}")

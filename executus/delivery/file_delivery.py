@@ -1,4 +1,4 @@
-"""Files: the event as a file of its run, or as a line of a file, in one folder."""
+"""FileDelivery: the event as a file of its run, or as a line of a file, in one folder."""
 
 import asyncio
 import fcntl
@@ -20,7 +20,7 @@ ODD = re.compile(r"[^A-Za-z0-9_.-]")
 MAX_STEM = 100
 
 
-class Files:
+class FileDelivery:
     """Delivers into `folder`.
 
     Without an address each run has `<run id>.json`; an address such as `runs.jsonl` names a file

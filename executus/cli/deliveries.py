@@ -1,0 +1,109 @@
+"""`executus deliveries`: outcomes that did not reach their receiver."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from executus.cli import exit as codes
+from executus.cli.compose import Composition, compose, load_app
+from executus.cli.records import database_option, with_database
+from executus.cli.span import SPAN
+from executus.errors import ConfigError, RequestError
+from executus.letter import DeadLetter
+from executus.redelivery import Redelivered, Redelivery
+from executus.sanitize import clean_line
+from executus.settings import load_settings
+from executus.stores.database import Database
+from executus.stores.sql_letters import SqlLetters
+
+MAX_LINE = 160
+"""Characters of one printed value."""
+
+
+@click.group(invoke_without_command=True)
+@click.option("--all", "everything", is_flag=True, help="Also those that were delivered later.")
+@click.option("--limit", default=1_000, show_default=True, type=click.IntRange(1, 100_000))
+@click.option("--json", "as_json", is_flag=True, help="Each as one line of JSON, content included.")
+@database_option
+@click.pass_context
+def deliveries(
+    context: click.Context, *, everything: bool, limit: int, as_json: bool, database: str | None
+) -> None:
+    """List outcomes that did not reach their receiver, the oldest first."""
+    if context.invoked_subcommand is not None:
+        return
+
+    async def work(store: Database) -> list[DeadLetter]:
+        return await SqlLetters(store).letters(delivered=everything, limit=limit)
+
+    for letter in with_database(database, work):
+        click.echo(letter.model_dump_json() if as_json else _line(letter))
+
+
+@deliveries.command()
+@click.argument("run", required=False)
+@click.option("--all", "everything", is_flag=True, help="All that wait.")
+@click.option("--app", metavar="MODULE:ATTR", help="The ExecutusPlugin whose delivery is used.")
+def retry(*, run: str | None, everything: bool, app: str | None) -> int:
+    """Deliver what is left of one RUN again, or --all.
+
+    Each has the id it had before, so a receiver that got it after all knows it. Two of these
+    commands at once send nothing twice. Exits with 1 when something did not land.
+    """
+    if (run is None) != everything:
+        raise click.UsageError("give a RUN, or --all")
+    settings = load_settings()
+    composition = load_app(app, settings) if app is not None else compose(settings)
+    results = asyncio.run(_retry(composition, run))
+    if run is not None and not results:
+        raise RequestError(f"nothing waits to be delivered of run `{run}`")
+    for result in results:
+        click.echo(_told(result))
+    return codes.FAILED if any(result.error for result in results) else codes.OK
+
+
+@deliveries.command()
+@click.argument("run", required=False)
+@click.option("--older-than", type=SPAN, help="Such as 30d: what failed last before that.")
+@database_option
+def drop(*, run: str | None, older_than: timedelta | None, database: str | None) -> None:
+    """Forget what is left of one RUN, or what is --older-than; nothing is delivered."""
+    if run is None and older_than is None:
+        raise click.UsageError("give a RUN, or --older-than")
+    before = None if older_than is None else datetime.now(UTC) - older_than
+
+    async def work(store: Database) -> int:
+        return await SqlLetters(store).drop(run, before=before)
+
+    click.echo(f"forgot {with_database(database, work)}")
+
+
+async def _retry(composition: Composition, run: str | None) -> list[Redelivered]:
+    try:
+        ports = composition.plugin.host.ports
+        if ports.delivery is None or ports.letters is None:
+            raise ConfigError("the app's Ports have no `delivery` and `letters`")
+        redelivery = Redelivery(ports.delivery, ports.letters, ports.audit)
+        waiting = await ports.letters.letters(run)
+        return [await redelivery.send(letter) for letter in waiting]
+    finally:
+        await composition.close()
+
+
+def _told(result: Redelivered) -> str:
+    letter = result.letter
+    name = f"{clean_line(letter.run_id, MAX_LINE)} to {letter.target}"
+    if result.receipt is not None:
+        return f"delivered {name}, attempt {result.receipt.attempts}"
+    if result.error is not None:
+        return f"FAILED    {name}: {result.error}"
+    return f"left      {name}: somebody else delivers it, or has"
+
+
+def _line(letter: DeadLetter) -> str:
+    run_id = clean_line(letter.run_id, MAX_LINE)
+    fate = letter.error if letter.delivered_at is None else f"delivered {letter.delivered_at:%F %T}"
+    many = f"{letter.attempts} attempt{'' if letter.attempts == 1 else 's'}"
+    when = f"{letter.failed_at:%F %T}"
+    return f"{when}  {run_id}  {letter.status}  {letter.target}  {many}: {fate}"
