@@ -74,8 +74,10 @@ class ModelStep:
         await quietly(lambda: audit.record(step.key.run_id, [row]), "audit record")
 
 
-def show(transcript: Sequence[WireMessage]) -> list[WireMessage]:
+def show(transcript: Sequence[WireMessage]) -> Sequence[WireMessage]:
     """What the model is shown: folds applied, and lowered to user messages."""
+    if not any(item.message.fold for item in transcript):
+        return transcript
     indices = view([item.message for item in transcript])
     return [
         WireMessage(lower(item.message)) if item.message.fold is not None else item

@@ -15,6 +15,9 @@ from executus.message import Message
 from executus.models.provider import WireMessage
 from executus.models.wire import Caller, Json, WireFormat
 
+Encode = Callable[[Message], Sequence[Json]]
+"""A message as elements of a format's list."""
+
 
 def dump(value: Mapping[str, JsonValue], caller: Caller) -> bytes:
     """`value` as JSON.
@@ -31,9 +34,7 @@ def dump(value: Mapping[str, JsonValue], caller: Caller) -> bytes:
     raise ModelError(message, fault="request_rejected", sent=False)
 
 
-def pieces(
-    message: WireMessage, form: WireFormat, encode: Callable[[Message], Sequence[Json]], to: Caller
-) -> tuple[bytes, ...]:
+def pieces(message: WireMessage, form: WireFormat, encode: Encode, to: Caller) -> tuple[bytes, ...]:
     """The message in a format, as `encode` makes it: in order, each element as JSON.
 
     Raises:
@@ -45,10 +46,29 @@ def pieces(
     return kept
 
 
+def all_pieces(
+    messages: Sequence[WireMessage], form: WireFormat, encode: Encode, to: Caller
+) -> list[bytes]:
+    """The pieces of all messages, in order.
+
+    Raises:
+        ModelError: see `pieces`.
+    """
+    found: list[bytes] = []
+    for message in messages:  # once per message of a long run and call: no call for what is kept
+        found += message.wire.get(form) or pieces(message, form, encode, to)
+    return found
+
+
 def content(head: Json, last: str, elements: Iterable[bytes], caller: Caller) -> bytes:
     """A whole body: `head`, which is not empty, and after it the field `last` with a list.
 
     Raises:
         ModelError: `head` cannot be encoded.
     """
-    return b'%b,"%b":[%b]}' % (dump(head, caller)[:-1], last.encode(), b",".join(elements))
+    start = b'%b,"%b":[' % (dump(head, caller)[:-1], last.encode())
+    # Set in front and behind, so that a body of megabytes is copied once.
+    parts = list(elements) or [b""]
+    parts[0] = start + parts[0]
+    parts[-1] += b"]}"
+    return b",".join(parts)

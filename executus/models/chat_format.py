@@ -46,8 +46,7 @@ def content(request: ModelRequest, caller: Caller, *, official: bool) -> bytes:
     """
     system: Json = {"role": "system", "content": request.system_prompt}
     messages = [body.dump(system, caller)] if request.system_prompt else []
-    for message in request.messages:
-        messages += body.pieces(message, FORMAT, _encode, caller)
+    messages += body.all_pieces(request.messages, FORMAT, _encode, caller)
     return body.content(_head(request, official=official), "messages", messages, caller)
 
 

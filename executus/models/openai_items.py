@@ -49,11 +49,7 @@ def content(request: ModelRequest, caller: Caller) -> bytes:
     Raises:
         ModelError: it cannot be encoded, or something is in it that the API does not take.
     """
-    items = (
-        piece
-        for message in request.messages
-        for piece in body.pieces(message, FORMAT, _encode, caller)
-    )
+    items = body.all_pieces(request.messages, FORMAT, _encode, caller)
     return body.content(_head(request), "input", items, caller)
 
 
