@@ -4,6 +4,7 @@ There is one retry layer, Temporal: what failed and may be tried again goes out 
 failure with the provider's own delay; what does not heal goes out as final.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -52,6 +53,9 @@ class ModelCalls:
         waited = info.current_attempt_scheduled_time - info.scheduled_time
         self._until = time.monotonic() + max(0.05, left - waited.total_seconds())
         self._made = 0
+        self._unmetered: tuple[Budget, BudgetMeter] | None = None
+        self.cost_micro_usd: int | None = None
+        """What the reply cost; None before there is one, or when its price is not known."""
         self.memory = _memory(info.heartbeat_details)
         self.preview = ""
 
@@ -120,6 +124,19 @@ class ModelCalls:
             next_retry_delay=timedelta(seconds=delay) if delay and not final else None,
         )
 
+    async def record(self, row: Awaitable[None] | None = None) -> None:
+        """Record what the reply took, and `row` at the same time: one store, one transaction.
+
+        What cannot be recorded now is made up for: the commit settles an attempt's estimate, the
+        close writes missing rows.
+        """
+        unmetered, self._unmetered = self._unmetered, None
+        records = [] if row is None else [quietly(row, "audit record")]
+        if unmetered is not None:
+            budget, meter = unmetered
+            records.append(quietly(budget.meter(meter), "budget meter"))
+        await asyncio.gather(*records)
+
     # -- one call ------------------------------------------------------------------------------
 
     async def _call(
@@ -139,29 +156,31 @@ class ModelCalls:
             reply = await self._complete(target, request)
         except ModelError as error:
             if _unbilled(error):
-                await _meter(budget, estimate, 0, 0)
+                # At once: the next target's call may need the room.
+                await quietly(budget.meter(_meter(estimate, 0, 0)), "budget meter")
             raise  # any other failure may have been billed: it is settled at its worst case
-        cost = self._host.models.cost(target.spec, reply.usage)
-        await _meter(budget, estimate, reply.usage.total_tokens, cost)
+        tokens = reply.usage.total_tokens
+        self._unmetered = budget, _meter(estimate, tokens, self.cost_micro_usd)
         return reply
 
     async def _complete(self, target: ModelTarget, request: ModelRequest) -> ModelReply:
         """Call the provider; a bug in a host's own one is a failed target, not a lost step."""
         try:
-            return await self._host.models.provider(target.provider).complete(
-                request, self.progress
-            )
+            provider = self._host.models.provider(target.provider)
+            reply = await provider.complete(request, self.progress)
         except ModelError:
             raise
         except Exception as error:  # noqa: BLE001 - the host's code: whatever it raises
             text = self._host.redactor.text(clean_text(str(error)))[:500]
             message = f"the provider raised {type(error).__name__}: {text}"
             raise ModelError(message, fault="unknown") from None
+        self.cost_micro_usd = self._host.models.cost(target.spec, reply.usage)
+        return reply
 
 
-async def _meter(budget: Budget, call: BudgetCall, tokens: int, micro_usd: int | None) -> None:
-    """Record what the call took; if the store is down, the commit settles the estimate."""
-    meter = BudgetMeter(
+def _meter(call: BudgetCall, tokens: int, micro_usd: int | None) -> BudgetMeter:
+    """What the call took."""
+    return BudgetMeter(
         run_id=call.run_id,
         step_id=call.step_id,
         execution_id=call.execution_id,
@@ -169,13 +188,12 @@ async def _meter(budget: Budget, call: BudgetCall, tokens: int, micro_usd: int |
         tokens=tokens,
         micro_usd=micro_usd,
     )
-    await quietly(lambda: budget.meter(meter), "budget meter")
 
 
-async def quietly(do: Callable[[], Awaitable[None]], what: str) -> None:
-    """Do something whose failure must not lose a paid reply; log it."""
+async def quietly(doing: Awaitable[None], what: str) -> None:
+    """Await something whose failure must not lose a paid reply; log it."""
     try:
-        await do()
+        await doing
     except Exception as error:  # noqa: BLE001 - whatever the store raises, the reply is worth more
         activity.logger.warning("executus: %s failed: %s", what, error)
 

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from executus.activities.calls import ModelCalls, quietly
+from executus.activities.calls import ModelCalls
 from executus.activities.conversation import Conversations
 from executus.activities.heartbeat import beating
 from executus.activities.host import Host
+from executus.audit import AuditRow
 from executus.contracts import COMPACT, CompactInput, CompactOutput, ModelStepOutput
 from executus.message import (
     FilePart,
@@ -56,7 +57,10 @@ class Compact:
         """A summary of the range, an earlier summary in it included."""
         calls = ModelCalls(self._host, step.key.run_id, step.step_id, step.seconds_left)
         async with beating(calls.details):
-            return await self._step(step, calls)
+            try:
+                return await self._step(step, calls)
+            finally:
+                await calls.record()
 
     async def _step(self, step: CompactInput, calls: ModelCalls) -> CompactOutput:
         begun = time.monotonic()
@@ -84,31 +88,29 @@ class Compact:
         output = CompactOutput(
             summary=summary,
             usage=answer.reply.usage,
-            cost_micro_usd=self._host.models.cost(answer.target.spec, answer.reply.usage),
+            cost_micro_usd=calls.cost_micro_usd,
             spec=answer.target.spec,
             attempt=activity.info().attempt,
         )
         self._conversations.remember(summary)
-        await self._record(step, plan, output, time.monotonic() - begun)
+        audit = self._host.ports.audit
+        if audit is not None and "audit" in plan.wired:
+            row = _row(step, output, time.monotonic() - begun)
+            await calls.record(audit.record(step.key.run_id, [row]))
         return output
 
-    async def _record(
-        self, step: CompactInput, plan: RunPlan, output: CompactOutput, seconds: float
-    ) -> None:
-        audit = self._host.ports.audit
-        if audit is None or "audit" not in plan.wired:
-            return
-        written = ModelStepOutput(
-            message=output.summary,
-            stop="end",
-            usage=output.usage,
-            cost_micro_usd=output.cost_micro_usd,
-            spec=output.spec,
-            attempt=output.attempt,
-        )
-        now = datetime.now(UTC)
-        row = model_row(step.step_id, "compact", written, now, seconds, phase=step.phase)
-        await quietly(lambda: audit.record(step.key.run_id, [row]), "audit record")
+
+def _row(step: CompactInput, output: CompactOutput, seconds: float) -> AuditRow:
+    written = ModelStepOutput(
+        message=output.summary,
+        stop="end",
+        usage=output.usage,
+        cost_micro_usd=output.cost_micro_usd,
+        spec=output.spec,
+        attempt=output.attempt,
+    )
+    now = datetime.now(UTC)
+    return model_row(step.step_id, "compact", written, now, seconds, phase=step.phase)
 
 
 def render(

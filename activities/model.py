@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from executus.activities.calls import ModelCalls, quietly
+from executus.activities.calls import ModelCalls
 from executus.activities.conversation import Conversations
 from executus.activities.heartbeat import beating
 from executus.activities.host import Host
@@ -35,7 +35,10 @@ class ModelStep:
         """One reply; the paid work of an attempt is recorded before it returns."""
         calls = ModelCalls(self._host, step.key.run_id, step.step_id, step.seconds_left)
         async with beating(calls.details):  # over all of it: a query after a crash takes seconds
-            return await self._step(step, calls)
+            try:
+                return await self._step(step, calls)
+            finally:
+                await calls.record()  # when a bug in between lost the step, not what it took
 
     async def _step(self, step: ModelStepInput, calls: ModelCalls) -> ModelStepOutput:
         begun = time.monotonic()
@@ -52,26 +55,20 @@ class ModelStep:
             message=message,
             stop=answer.reply.stop,
             usage=answer.reply.usage,
-            cost_micro_usd=self._host.models.cost(answer.target.spec, answer.reply.usage),
+            cost_micro_usd=calls.cost_micro_usd,
             spec=answer.target.spec,
             attempt=activity.info().attempt,
             failovers=tuple(answer.failovers),
         )
         output = _check(output, plan)
         self._conversations.remember(message)
-        await self._record(step, plan, output, time.monotonic() - begun)
-        return output
-
-    async def _record(
-        self, step: ModelStepInput, plan: RunPlan, output: ModelStepOutput, seconds: float
-    ) -> None:
-        """Write the step's row; a store that is down now is made up for by the close."""
         audit = self._host.ports.audit
-        if audit is None or "audit" not in plan.wired:
-            return
-        now = datetime.now(UTC)
-        row = model_row(step.step_id, "model", output, now, seconds, phase=step.phase)
-        await quietly(lambda: audit.record(step.key.run_id, [row]), "audit record")
+        if audit is not None and "audit" in plan.wired:
+            seconds = time.monotonic() - begun
+            now = datetime.now(UTC)
+            row = model_row(step.step_id, "model", output, now, seconds, phase=step.phase)
+            await calls.record(audit.record(step.key.run_id, [row]))
+        return output
 
 
 def show(transcript: Sequence[WireMessage]) -> Sequence[WireMessage]:

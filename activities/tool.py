@@ -147,7 +147,7 @@ class ToolActivities:
             summary=call,
         )
         row = in_phase(row, step.phase)
-        await quietly(lambda: audit.record(step.key.run_id, [row]), "audit record")
+        await quietly(audit.record(step.key.run_id, [row]), "audit record")
 
 
 def _timed_out(tool: Tool, step: ToolInput) -> ToolResultPart:

@@ -13,8 +13,13 @@ MAX_IDENT = 255
 
 def canonical(value: object) -> str:
     """`value` as JSON with sorted keys and no spaces, in ASCII: any database encoding takes it."""
+    return plain(clean_json(value))
+
+
+def plain(value: object) -> str:
+    """`canonical` of what `clean_json` made."""
     return json.dumps(
-        clean_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     )
 
 

@@ -15,8 +15,8 @@ from typing import NamedTuple, Self
 from pydantic import JsonValue
 
 from executus.audit import AuditBreak, AuditClose, AuditOpen, AuditRow
-from executus.sanitize import clean_line
-from executus.stores.canonical import canonical, ident, micros
+from executus.sanitize import clean_json, clean_line
+from executus.stores.canonical import canonical, ident, micros, plain
 from executus.stores.redaction import ContentRule, Redaction
 
 MAX_BIGINT = 2**63 - 1
@@ -109,15 +109,15 @@ def draft_open(redaction: Redaction, opening: AuditOpen) -> Draft:
 def draft_row(redaction: Redaction, row: AuditRow) -> Draft:
     """A row as an entry; a tool's row follows that tool's rule."""
     rule = redaction.rule(row.name if row.kind == "tool" else None)
-    body: dict[str, object] = {
-        "seconds": row.seconds,
+    body = {
+        "seconds": clean_json(row.seconds),
         "summary": redaction.line(row.summary, MAX_LINE) if rule == "redact" else "",
         "content": _kept(redaction, row.content, rule),
-        "usage": None if row.usage is None else row.usage.model_dump(),
-        "cost_micro_usd": row.cost_micro_usd,
+        "usage": clean_json(row.usage),
+        "cost_micro_usd": clean_json(row.cost_micro_usd),
     }
     name, status = clean_line(row.name, MAX_NAME), clean_line(row.status, MAX_NAME)
-    return Draft("row", ident(row.key), row.kind, name, status, micros(row.at), canonical(body))
+    return Draft("row", ident(row.key), row.kind, name, status, micros(row.at), plain(body))
 
 
 def draft_close(redaction: Redaction, closing: AuditClose) -> Draft:

@@ -10,118 +10,30 @@ without SQL, values or passwords in its text.
 import asyncio
 import importlib.util
 import random
+import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal
 
-from sqlalchemy import URL, Connection, create_engine, event, func, make_url, select
+from sqlalchemy import URL, Connection, func, make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import QueuePool, StaticPool
 
 from executus.errors import ConfigError, MissingExtra, SchemaError, StoreError
+from executus.stores.backend import Backend, T, Work
 from executus.stores.canonical import micros
-from executus.stores.dialects import WRITES, begin_sqlite, broke, explain, set_up_sqlite
+from executus.stores.dialects import broke, explain
 from executus.stores.migrations import migrate, missing
+from executus.stores.postgres import PostgresBackend
+from executus.stores.sqlite import SqliteBackend
 
 DEFAULT_FILE = Path(".executus") / "executus.db"
 """Where the default database lies, below the project folder."""
-TIMEOUT = 15.0
-"""Seconds a transaction may take on PostgreSQL; SQLite waits as long for its write lock."""
 ATTEMPTS = 5
 """Times a transaction is tried when the server dropped the connection or broke a deadlock."""
 REPLICA_ATTRS = frozenset({"any", "standby", "prefer-standby", "read-only"})
 
-T = TypeVar("T")
 Dialect = Literal["sqlite", "postgresql"]
-Work = Callable[[Connection], T]
-
-
-class Backend(Protocol):
-    """Runs one transaction, and closes."""
-
-    async def transact(self, work: Work[T], *, write: bool) -> T:
-        """Run `work` and commit, or roll back when it raises."""
-        ...
-
-    async def close(self) -> None:
-        """Close every connection."""
-        ...
-
-
-class SqliteBackend:
-    """SQLite: a transaction is one hop to a thread."""
-
-    def __init__(self, url: URL) -> None:
-        memory = not url.database or url.database == ":memory:"
-        if url.database and not memory:
-            Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._engine = create_engine(
-            url,
-            hide_parameters=True,
-            poolclass=StaticPool if memory else QueuePool,
-            connect_args={"timeout": TIMEOUT, "check_same_thread": False},
-        )
-        event.listen(self._engine, "connect", set_up_sqlite)
-        event.listen(self._engine, "begin", begin_sqlite)
-        # A database in memory is one connection, so one thread.
-        self._threads = ThreadPoolExecutor(1 if memory else 4, "executus-sqlite")
-        # SQLite has one writer. Waiting here is fair and wakes at once; its own busy handler
-        # sleeps up to 100 ms between two looks.
-        self._writer = asyncio.Lock()
-
-    async def transact(self, work: Work[T], *, write: bool) -> T:
-        """Run `work` in a thread."""
-        loop = asyncio.get_running_loop()
-        if not write:
-            return await loop.run_in_executor(self._threads, self._do, work, False)
-        async with self._writer:
-            return await loop.run_in_executor(self._threads, self._do, work, True)
-
-    async def close(self) -> None:
-        """Close every connection and end the threads."""
-        self._threads.shutdown(wait=True)
-        self._engine.dispose()
-
-    def _do(self, work: Work[T], write: bool) -> T:
-        with self._engine.connect() as connection:
-            connection.execution_options(**{WRITES: write})
-            with connection.begin():
-                return work(connection)
-
-
-class PostgresBackend:
-    """PostgreSQL: the async driver, driven by SQLAlchemy's greenlets."""
-
-    def __init__(self, url: URL, pool_size: int) -> None:
-        # Prepared statements break behind a transaction-pooling pgbouncer (reliability.md F18), and
-        # a replica must never be read for a decision.
-        options: dict[str, object] = {"prepare_threshold": None, "connect_timeout": 5}
-        if "target_session_attrs" not in url.query:
-            options["target_session_attrs"] = "read-write"
-        self._engine = create_async_engine(
-            url,
-            hide_parameters=True,
-            isolation_level="READ COMMITTED",
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=TIMEOUT,
-            connect_args=options,
-        )
-        # A read sees one moment: a proof that mixes two would name breaks that are not there.
-        self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
-
-    async def transact(self, work: Work[T], *, write: bool) -> T:
-        """Run `work`, for at most TIMEOUT seconds."""
-        engine = self._engine if write else self._reader
-        async with asyncio.timeout(TIMEOUT), engine.begin() as connection:
-            return await connection.run_sync(work)
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._engine.dispose()
 
 
 class Database:
@@ -215,17 +127,6 @@ class Database:
         self._ready = True
 
     async def _run(self, work: Work[T], *, write: bool) -> T:
-        """Run `work` in a task of its own, so that a cancel never tears a transaction."""
-        task = asyncio.ensure_future(self._retry(work, write=write))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait([task], timeout=TIMEOUT)
-            if not task.cancelled():
-                task.exception()
-            raise
-
-    async def _retry(self, work: Work[T], *, write: bool) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await self._backend.transact(work, write=write)
@@ -233,7 +134,7 @@ class Database:
                 if attempt == ATTEMPTS or not broke(failure):
                     raise explain(failure, self._url) from None
                 await asyncio.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 - jitter
-            except (SQLAlchemyError, OSError, TimeoutError) as failure:
+            except (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError) as failure:
                 raise explain(failure, self._url) from None
         raise StoreError("the database broke every try")
 

@@ -11,8 +11,8 @@ from executus.errors import SchemaError, StoreError
 from executus.redact import Redactor
 from executus.sanitize import clean_line
 
-WRITES = "executus_writes"
-"""Execution option: whether the transaction will write."""
+BEGUN = "executus_begun"
+"""Execution option of a connection whose transactions somebody else begins."""
 MISSING_TABLE = "42P01"
 """PostgreSQL's undefined_table."""
 RETRIED_STATES = frozenset({"40001", "40P01", "23505"})
@@ -62,9 +62,13 @@ def _use_wal(cursor: _Cursor) -> None:
 
 
 def begin_sqlite(connection: Connection) -> None:
-    """Take the write lock first: a deferred transaction that writes late fails at once instead."""
-    writes = connection.get_execution_options().get(WRITES, True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    """Begin a transaction that reads: the driver would begin none before the first write.
+
+    One that writes takes the lock first (`executus.stores.sqlite`): a deferred transaction that
+    writes late fails at once instead of waiting.
+    """
+    if not connection.get_execution_options().get(BEGUN):
+        connection.exec_driver_sql("BEGIN")
 
 
 def broke(failure: DBAPIError) -> bool:

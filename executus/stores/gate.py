@@ -8,9 +8,20 @@ in the conditional updates are those of one moment (reliability.md D.2).
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Update, and_, bindparam, func, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    func,
+    select,
+    update,
+)
 
 from executus.budget import BudgetCap, BudgetDecision, Currency, Window
 from executus.stores.canonical import moment
@@ -30,6 +41,7 @@ from executus.stores.ledger import (
     waiting,
     wildcard,
 )
+from executus.stores.prepared import Prepared, unless_there
 from executus.stores.schema import budget_caps as caps
 from executus.stores.schema import budget_hours as hours
 from executus.stores.schema import budget_runs as runs
@@ -40,17 +52,33 @@ SUFFIXES = ("ms", "tokens", "micro_usd")
 COUNTERS = tuple(f"{kind}_{suffix}" for kind in ("reserved", "settled") for suffix in SUFFIXES)
 
 # Statements stand here once: building one costs more than running it.
-CAPS = select(caps).where(caps.c.scope.in_(bindparam("names", expanding=True)))
-SCOPES = (
-    select(scopes.c.scope)
-    .where(scopes.c.scope.in_(bindparam("names", expanding=True)))
-    .order_by(scopes.c.scope)
-    .with_for_update()
-)
-TREE = select(runs).where(runs.c.root_run_id == bindparam("root"))
+TREE = Prepared(select(runs).where(runs.c.root_run_id == bindparam("root")))
 HOUR = and_(hours.c.scope == bindparam("at_scope"), hours.c.hour == bindparam("at_hour"))
-GROW_HOUR = update(hours).where(HOUR).values({c: hours.c[c] + bindparam(c) for c in COUNTERS})
+GROW_HOUR = Prepared(
+    update(hours).where(HOUR).values({c: hours.c[c] + bindparam(c) for c in COUNTERS})
+)
 GROW_SCOPE = {c: scopes.c[c] + bindparam(c) for c in COUNTERS}
+NEW_SCOPE = unless_there(scopes)
+
+
+@cache
+def _caps_of(count: int) -> Prepared:
+    return Prepared(select(caps).where(caps.c.scope.in_(_names(count))))
+
+
+@cache
+def _lock_of(count: int) -> Prepared:
+    here = scopes.c.scope.in_(_names(count))
+    query = select(scopes.c.scope).where(here).order_by(scopes.c.scope)
+    return Prepared(query.with_for_update())
+
+
+def _names(count: int) -> list[BindParameter[str]]:
+    return [bindparam(f"name{index}") for index in range(count)]
+
+
+def _named(names: Sequence[str]) -> dict[str, object]:
+    return {f"name{index}": name for index, name in enumerate(names)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +130,15 @@ class Gate:
     def __init__(self, database: Database, *, unlimited: bool) -> None:
         self._dialect = database.dialect
         self._unlimited = unlimited
-        self._takings: dict[Shape, Update] = {}
+        self._takings: dict[Shape, Prepared] = {}
         values: dict[str, Any] = {c: bindparam(c) for c in COUNTERS}
         values |= {"scope": bindparam("at_scope"), "hour": bindparam("at_hour")}
         added = insert(database.dialect, hours).values(values)
-        self._add_hours = added.on_conflict_do_update(
-            index_elements=[hours.c.scope, hours.c.hour],
-            set_={c: hours.c[c] + added.excluded[c] for c in COUNTERS},
+        self._add_hours = Prepared(
+            added.on_conflict_do_update(
+                index_elements=[hours.c.scope, hours.c.hour],
+                set_={c: hours.c[c] + added.excluded[c] for c in COUNTERS},
+            )
         )
 
     def used(self, settled: Any, reserved: Any) -> Any:  # noqa: ANN401 - numbers or SQL columns
@@ -118,12 +148,11 @@ class Gate:
     def caps(self, connection: Connection, names: Sequence[str]) -> list[Cap]:
         """The caps that hold for scopes; raises Refused when nothing was said about one."""
         wanted = sorted({*names, *map(wildcard, names)})
-        found = connection.execute(CAPS, {"names": wanted})
-        rows = [cap_of(row) for row in found]
-        holding, missing = resolve_caps(names, rows, unlimited=self._unlimited)
+        rows = tuple(_caps_of(len(wanted)).all(connection, _named(wanted)))
+        holding, missing = _resolved(tuple(names), rows, unlimited=self._unlimited)
         if missing:
             raise Refused(denied_missing(missing[0]))
-        return holding
+        return list(holding)
 
     def take(self, connection: Connection, hold: Hold, asked: Mapping[str, Amounts]) -> None:
         """Reserve `asked` (by scope) under all caps, or raise Denied."""
@@ -140,10 +169,10 @@ class Gate:
                 first, last = hours_of(cap.window, hold.hour)
                 values |= {f"first{index}": first, f"last{index}": last}
                 values[f"room{index}"] = cap.cap - asked[scope].of(cap.currency)
-            if connection.execute(self._taking(shape), values).rowcount != 1:
+            if self._taking(shape).run(connection, values) != 1:
                 raise Denied(hold, asked)
         rows = [_at(hold, scope) | _counters(asked[scope], ZERO) for scope in hold.scopes]
-        connection.execute(self._add_hours, rows)
+        self._add_hours.run_each(connection, rows)
 
     def post(
         self,
@@ -154,8 +183,8 @@ class Gate:
         """Change reserved and settled of scopes without asking: the money is gone already."""
         self._lock(connection, hold)
         rows = [_at(hold, scope) | _counters(*changes[scope]) for scope in hold.scopes]
-        connection.execute(self._taking(()), rows)
-        connection.execute(GROW_HOUR, rows)
+        self._taking(()).run_each(connection, rows)
+        GROW_HOUR.run_each(connection, rows)
 
     def explain(self, connection: Connection, refusal: Denied, now: int) -> BudgetDecision | None:
         """The refusal in words; None when there is room by now."""
@@ -189,12 +218,13 @@ class Gate:
             for row in connection.execute(query)
         ]
 
-    def _taking(self, shape: Shape) -> Update:
+    def _taking(self, shape: Shape) -> Prepared:
         """The conditional update of a scope that has caps of this shape."""
         if shape not in self._takings:
             conditions = [self._fits(index, *cap) for index, cap in enumerate(shape)]
             here = scopes.c.scope == bindparam("at_scope")
-            self._takings[shape] = update(scopes).where(here, *conditions).values(GROW_SCOPE)
+            query = update(scopes).where(here, *conditions).values(GROW_SCOPE)
+            self._takings[shape] = Prepared(query)
         return self._takings[shape]
 
     def _fits(self, index: int, window: Window, currency: Currency) -> ColumnElement[bool]:
@@ -224,21 +254,20 @@ class Gate:
 
     def _lock(self, connection: Connection, hold: Hold) -> None:
         """Lock the scopes' rows in sorted order, and make those of scope and hour."""
-        names = {"names": list(hold.scopes)}
-        there = set(connection.execute(SCOPES, names).scalars())
+        lock, names = _lock_of(len(hold.scopes)), _named(hold.scopes)
+        there = {row.scope for row in lock.all(connection, names)}
         if len(there) < len(hold.scopes):
-            nothing = _counters(ZERO, ZERO)
-            rows = [{"scope": name, **nothing} for name in hold.scopes if name not in there]
-            statement = insert(self._dialect, scopes).on_conflict_do_nothing()
-            connection.execute(statement, rows)
-            connection.execute(SCOPES, names)
+            for name in hold.scopes:
+                if name not in there:
+                    NEW_SCOPE.all(connection, {"scope": name, **_counters(ZERO, ZERO)})
+            lock.all(connection, names)
 
     def _tree(
         self, connection: Connection, hold: Hold, holding: Iterable[Cap]
     ) -> list[tuple[frozenset[str], Use]]:
         if not any(cap.window == "run" for cap in holding):
             return []
-        found = connection.execute(TREE, {"root": hold.root_run_id})
+        found = TREE.all(connection, {"root": hold.root_run_id})
         return [
             (
                 frozenset(member.scopes),
@@ -301,6 +330,14 @@ def cap_of(row: Row[Any]) -> BudgetCap:
         set_by=row.set_by,
         note=row.note,
     )
+
+
+@lru_cache
+def _resolved(
+    names: tuple[str, ...], rows: tuple[Row[Any], ...], *, unlimited: bool
+) -> tuple[list[Cap], list[str]]:
+    """Caps change seldom and are read at each call: what the same rows mean is known."""
+    return resolve_caps(names, map(cap_of, rows), unlimited=unlimited)
 
 
 def _amounts(row: Row[Any], kind: str) -> Amounts:

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from executus.redact import Redactor
 from executus.sanitize import cap_text, clean_json, clean_line
-from executus.stores.canonical import canonical
+from executus.stores.canonical import canonical, plain
 
 ContentRule = Literal["redact", "digest"]
 """redact: values are kept with secrets hidden. digest: only length and digest are kept."""
@@ -30,6 +30,12 @@ class TextRedactor(Protocol):
     def value(self, value: JsonValue) -> JsonValue:
         """`value` with secrets replaced, by key name and by shape."""
         ...
+
+
+ESCAPED = 12
+"""Bytes that a character may take in ASCII JSON: two escapes of six."""
+SMALL = 400
+"""Bytes of everything that is kept beside a value, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class Redaction:
         `sha256` always describe the cleaned original.
         """
         clean = clean_json(value)
-        text = clean if isinstance(clean, str) else canonical(clean)
+        text = clean if isinstance(clean, str) else plain(clean)
         data = text.encode("utf-8")
         kept: dict[str, JsonValue] = {"bytes": len(data), "sha256": self._digest(data)}
         if rule == "digest":
@@ -77,7 +83,7 @@ class Redaction:
             kept["value"] = self._visible(name, clean)
         except Exception as failure:  # noqa: BLE001 - a host's redactor may raise anything
             kept["withheld"] = f"redactor failed: {type(failure).__name__}"
-        return kept if len(canonical(kept)) <= self._policy.total_bytes else _withheld(kept)
+        return kept if self._fits(kept) else _withheld(kept)
 
     def line(self, text: str, limit: int) -> str:
         """One line for people, secrets hidden; empty when the redactor fails."""
@@ -93,6 +99,12 @@ class Redaction:
             return clean_json(value)
         data = text.encode("ascii")
         return _withheld({"bytes": len(data), "sha256": self._digest(data)})
+
+    def _fits(self, kept: dict[str, JsonValue]) -> bool:
+        value, limit = kept.get("value"), self._policy.total_bytes
+        if isinstance(value, str) and len(value) * ESCAPED + SMALL < limit:
+            return True  # the usual case, without making its JSON
+        return len(plain(kept)) <= limit
 
     def _visible(self, name: str, clean: JsonValue) -> JsonValue:
         # Cut roughly, redact, cut exactly: a secret that the first cut splits lies in the part

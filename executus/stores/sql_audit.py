@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Executable, RowMapping, Select, bindparam, delete, select, update
+from sqlalchemy import Connection, Executable, Select, bindparam, delete, select, update
 
 from executus.audit import (
     AuditBreak,
@@ -39,6 +39,7 @@ from executus.stores.chain import (
 )
 from executus.stores.database import Database
 from executus.stores.dialects import insert
+from executus.stores.prepared import Prepared
 from executus.stores.records import entry_of, run_of
 from executus.stores.redaction import Policy, Redaction, TextRedactor
 from executus.stores.schema import audit_entries as entries
@@ -54,15 +55,22 @@ LINK_COLUMNS = tuple(entries.c[name] for name in Link._fields)
 
 
 # Statements stand here once: building one costs more than running it.
-RUN = select(runs).where(runs.c.run_id == bindparam("at_run"))
-LOCKED = RUN.with_for_update()
+HERE = select(runs).where(runs.c.run_id == bindparam("at_run"))
+RUN, LOCKED = Prepared(HERE), Prepared(HERE.with_for_update())
+THERE_ONE = Prepared(
+    select(entries.c.entry, entries.c.key).where(
+        entries.c.run_id == bindparam("at_run"),
+        entries.c.entry == bindparam("at_entry"),
+        entries.c.key == bindparam("at_key"),
+    )
+)
 THERE = select(entries.c.entry, entries.c.key).where(
     entries.c.run_id == bindparam("at_run"),
     entries.c.entry.in_(bindparam("entries", expanding=True)),
     entries.c.key.in_(bindparam("keys", expanding=True)),
 )
-INSERT = entries.insert()
-GROWN = (
+INSERT = Prepared(entries.insert(), columns=Link._fields)
+GROWN = Prepared(
     update(runs)
     .where(runs.c.run_id == bindparam("at_run"))
     .values(entries=bindparam("length"), head=bindparam("hash"))
@@ -222,7 +230,7 @@ class SqlAudit:
 
     async def _prove(self, run_id: str) -> AuditProof:
         def work(connection: Connection) -> AuditProof:
-            row = _first(connection, RUN, run_id)
+            row = RUN.first(connection, {"at_run": run_id})
             if row is None:
                 return _prove_orphan(connection, run_id)
             expected = _expected(row)
@@ -237,14 +245,14 @@ class SqlAudit:
 
     def _lock(self, connection: Connection, run_id: str, first: Draft) -> Expected:
         """The run's row, made when it is missing, and locked until the transaction ends."""
-        row = _first(connection, LOCKED, run_id)
+        row = LOCKED.first(connection, {"at_run": run_id})
         if row is None:
             columns = opening_columns(first) if first.entry == "open" else stub_columns(first.at)
             stub = {"run_id": run_id, "n_close": 0, "entries": 0, "head": "", **columns}
             connection.execute(
                 insert(self._database.dialect, runs).values(stub).on_conflict_do_nothing()
             )
-            row = _first(connection, LOCKED, run_id)
+            row = LOCKED.first(connection, {"at_run": run_id})
         if row is None:
             raise StoreError(f"the record of run {run_id} vanished")
         return _expected(row)
@@ -262,9 +270,9 @@ class SqlAudit:
         links = extend(record.run_id, record.entries, record.head, new)
         if links:
             last = links[-1]
-            connection.execute(INSERT, [link._asdict() for link in links])
+            INSERT.run_each(connection, [link._asdict() for link in links])
             where = {"at_run": record.run_id, "length": last.seq + 1, "hash": last.hash}
-            connection.execute(GROWN, where)
+            GROWN.run(connection, where)
             for draft in (draft for draft in new if draft.entry == "open"):
                 here = update(runs).where(runs.c.run_id == record.run_id)
                 connection.execute(here.values(opening_columns(draft)))
@@ -300,13 +308,15 @@ class SqlAudit:
 
     async def _select(self, query: Select[Any]) -> list[AuditRun]:
         def work(connection: Connection) -> list[AuditRun]:
-            found = (connection.execute(query)).mappings()
-            return [run_of(_expected(row)) for row in found]
+            return [run_of(_expected(row)) for row in connection.execute(query)]
 
         return await self._database.read(work)
 
 
 def _there(connection: Connection, run_id: str, drafts: Sequence[Draft]) -> set[tuple[str, str]]:
+    if len(drafts) == 1:
+        at = {"at_run": run_id, "at_entry": drafts[0].entry, "at_key": drafts[0].key}
+        return {(row.entry, row.key) for row in THERE_ONE.all(connection, at)}
     values = {
         "at_run": run_id,
         "entries": sorted({draft.entry for draft in drafts}),
@@ -335,17 +345,11 @@ def _prove_orphan(connection: Connection, run_id: str) -> AuditProof:
     return AuditProof(runs=1, entries=0, breaks=(found,))
 
 
-def _first(connection: Connection, query: Select[Any], run_id: str) -> RowMapping | None:
-    found = connection.execute(query, {"at_run": run_id})
-    row: RowMapping | None = found.mappings().first()
-    return row
-
-
 def _names(connection: Connection, query: Executable) -> list[str]:
     return [row[0] for row in connection.execute(query)]
 
 
-def _expected(row: RowMapping) -> Expected:
-    columns = {name: value for name, value in row.items() if name not in CHAIN_COLUMNS}
-    chain = {name: row[name] for name in CHAIN_COLUMNS}
+def _expected(row: Any) -> Expected:  # noqa: ANN401 - a row of `audit_runs`
+    columns: dict[str, Any] = row._asdict()
+    chain = {name: columns.pop(name) for name in CHAIN_COLUMNS}
     return Expected(**chain, columns=columns)

@@ -9,7 +9,7 @@ the parent, or is released. Times, windows and sums are the database's own.
 from collections.abc import Callable
 from dataclasses import replace
 
-from sqlalchemy import Connection, Executable, Table, and_, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, select, update
 
 from executus.budget import (
     BudgetCall,
@@ -23,8 +23,6 @@ from executus.budget import (
 from executus.errors import ReservationMismatch
 from executus.stores.budget_desk import BudgetDesk
 from executus.stores.canonical import ident, micros
-from executus.stores.database import Database
-from executus.stores.dialects import insert
 from executus.stores.gate import Denied, Hold, Refused, hold_of, row_of, with_share
 from executus.stores.ledger import (
     CURRENCIES,
@@ -43,6 +41,7 @@ from executus.stores.ledger import (
     scopes_of,
     whole,
 )
+from executus.stores.prepared import Prepared, unless_there
 from executus.stores.schema import budget_attempts as attempts
 from executus.stores.schema import budget_overruns as overruns
 from executus.stores.schema import budget_runs as runs
@@ -50,20 +49,21 @@ from executus.stores.schema import budget_runs as runs
 ADMITTED = BudgetDecision(admitted=True)
 
 # Statements stand here once: building one costs more than running it.
-HOLD = select(runs).where(runs.c.run_id == bindparam("at_run")).with_for_update()
+NEW_RUN, NEW_ATTEMPT = unless_there(runs), unless_there(attempts)
+HOLD = Prepared(select(runs).where(runs.c.run_id == bindparam("at_run")).with_for_update())
 CHANGING = (
     *("share_ms", "share_tokens", "share_micro_usd", "need_tokens", "need_micro_usd"),
     *("settled_at", "n_settle", "child_ms", "lost"),
 )
-SAVE = (
+SAVE = Prepared(
     update(runs)
     .where(runs.c.run_id == bindparam("at_run"))
     .values({name: bindparam(name) for name in CHANGING})
 )
 CALL_KEY = ("run_id", "execution_id", "step_id", "attempt")
 IS_CALL = and_(*(attempts.c[name] == bindparam(f"at_{name}") for name in CALL_KEY))
-ATTEMPT = select(attempts).where(IS_CALL)
-METERED = (
+ATTEMPT = Prepared(select(attempts).where(IS_CALL))
+METERED = Prepared(
     update(attempts)
     .where(IS_CALL)
     .values(
@@ -72,7 +72,7 @@ METERED = (
         actual_micro_usd=bindparam("micro_usd"),
     )
 )
-LOST = (
+LOST = Prepared(
     update(attempts)
     .where(attempts.c.run_id == bindparam("at_run"), attempts.c.state == "started")
     .values(state="lost")
@@ -87,11 +87,6 @@ class SqlBudget(BudgetDesk):
     It fails closed: a scope of which nothing was said has no budget, unless
     `unlimited_by_default=True` says that it needs none.
     """
-
-    def __init__(self, database: Database, *, unlimited_by_default: bool = False) -> None:
-        """Raises ConfigError for a database URL that may lead to a replica."""
-        super().__init__(database, unlimited_by_default=unlimited_by_default)
-        self._inserts: dict[str, Executable] = {}
 
     async def check(self, check: BudgetCheck) -> BudgetDecision:
         """Reserve for the run under all caps, or nothing."""
@@ -164,7 +159,7 @@ class SqlBudget(BudgetDesk):
         before = _hold(connection, run_id)
         if before is None:
             hold = self._draft(connection, check, run_id, params)
-            if self._inserted(connection, runs, row_of(hold)):
+            if NEW_RUN.all(connection, row_of(hold)):
                 hold = self._cover(connection, hold, check_amounts(check))
                 _save(connection, hold)
                 return ADMITTED
@@ -206,10 +201,12 @@ class SqlBudget(BudgetDesk):
             "state": "started",
             "estimate_tokens": estimate.tokens,
             "estimate_micro_usd": estimate.micro_usd,
+            "actual_tokens": None,
+            "actual_micro_usd": None,
             "at": self._database.now(connection),
         }
-        if not self._inserted(connection, attempts, values):
-            if connection.execute(ATTEMPT, _at(call)).one().params != params:
+        if not NEW_ATTEMPT.all(connection, values):
+            if ATTEMPT.first(connection, _at(call)).params != params:
                 raise ReservationMismatch(f"call {_name(call)} was authorised otherwise before")
             return ADMITTED
         if call.micro_usd is None:
@@ -223,15 +220,6 @@ class SqlBudget(BudgetDesk):
             hold = self._cover(connection, hold, short)
         _save(connection, hold)
         return ADMITTED
-
-    def _inserted(self, connection: Connection, table: Table, values: dict[str, object]) -> bool:
-        """Insert a row; False when its key is there already."""
-        # A driver's count of inserted rows differs between the two databases; RETURNING does not.
-        statement = self._inserts.get(table.name)
-        if statement is None:
-            plain = insert(self._database.dialect, table).on_conflict_do_nothing()
-            statement = self._inserts[table.name] = plain.returning(table.c.run_id)
-        return connection.execute(statement, values).first() is not None
 
     def _cover(self, connection: Connection, hold: Hold, short: Amounts) -> Hold:
         """Bring `short` into the hold: from the parent's slack, the rest through the gate."""
@@ -247,7 +235,7 @@ class SqlBudget(BudgetDesk):
 
     def _meter(self, connection: Connection, meter: BudgetMeter) -> None:
         hold = _hold(connection, ident(meter.run_id))
-        attempt = connection.execute(ATTEMPT, _at(meter)).first()
+        attempt = ATTEMPT.first(connection, _at(meter))
         if hold is None or attempt is None:
             raise ReservationMismatch(f"call {_name(meter)} was never authorised")
         estimate = Amounts(0, attempt.estimate_tokens, attempt.estimate_micro_usd)
@@ -258,7 +246,7 @@ class SqlBudget(BudgetDesk):
                 raise ReservationMismatch(f"call {_name(meter)} was metered otherwise before")
             return
         took = {"tokens": actual.tokens, "micro_usd": actual.micro_usd}
-        connection.execute(METERED, _at(meter) | took)
+        METERED.run(connection, _at(meter) | took)
         if attempt.state == "lost":
             self._meter_late(connection, hold, meter, actual.minus(estimate).floor())
             return
@@ -281,7 +269,7 @@ class SqlBudget(BudgetDesk):
 
     def _settle(self, connection: Connection, hold: Hold, ms: int) -> Hold:
         parent = _parent(connection, hold.parent_run_id)
-        lost = connection.execute(LOST, {"at_run": hold.run_id})
+        lost = LOST.run(connection, {"at_run": hold.run_id})
         actual = hold.need._replace(ms=ms)
         rest = ZERO if parent is None else hold.share.minus(actual).floor()
         shared = () if parent is None else parent.scopes
@@ -299,7 +287,7 @@ class SqlBudget(BudgetDesk):
             share=actual,
             settled_at=self._database.now(connection),
             n_settle=hold.n_settle + 1,
-            lost=lost.rowcount,
+            lost=lost,
         )
         _save(connection, settled)
         return settled
@@ -317,7 +305,7 @@ class SqlBudget(BudgetDesk):
 
 def _hold(connection: Connection, run_id: str) -> Hold | None:
     """The run's reservation, locked until the transaction ends."""
-    row = connection.execute(HOLD, {"at_run": run_id}).first()
+    row = HOLD.first(connection, {"at_run": run_id})
     return None if row is None else hold_of(row)
 
 
@@ -329,7 +317,7 @@ def _parent(connection: Connection, run_id: str | None) -> Hold | None:
 
 def _save(connection: Connection, hold: Hold) -> None:
     row = row_of(hold)
-    connection.execute(SAVE, {name: row[name] for name in CHANGING} | {"at_run": hold.run_id})
+    SAVE.run(connection, {name: row[name] for name in CHANGING} | {"at_run": hold.run_id})
 
 
 def _key(call: BudgetCall | BudgetMeter) -> dict[str, object]:

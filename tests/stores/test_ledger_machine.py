@@ -20,10 +20,12 @@ from sqlalchemy import event, select
 from bench.postgres import Postgres
 from executus.budget import BudgetCommit, BudgetDecision
 from executus.errors import StoreError
+from executus.stores import prepared
 from executus.stores.caps import CapChange
 from executus.stores.database import Database
 from executus.stores.gate import Gate
 from executus.stores.memory import MemoryBudget
+from executus.stores.prepared import driver
 from executus.stores.schema import budget_runs
 from executus.stores.sql_budget import SqlBudget
 from tests.stores.clocks import Clock, call, check, meter
@@ -234,11 +236,17 @@ class SqlLedger(Ledger):
             if left < 0:
                 raise Crash
 
+        def dying(connection: Any) -> Any:
+            die()
+            return driver(connection)
+
         engine = getattr(engine, "sync_engine", engine)
         event.listen(engine, "before_cursor_execute", die)
+        prepared.driver = dying  # SQLite's statements do not pass by the engine
         try:
             yield
         finally:
+            prepared.driver = driver
             event.remove(engine, "before_cursor_execute", die)
 
     def reopen(self) -> None:

@@ -1,0 +1,174 @@
+"""Transactions on SQLite: as a whole in a thread, and those that wait at the same time in one.
+
+A commit is on disk when it returns, which takes a millisecond or ten; the writer is one thread. So
+whatever was asked for while it worked goes into its next transaction, each part behind a savepoint
+of its own: one that fails takes nothing of the others with it
+(docs/decisions/0010-sqlite-in-a-thread.md).
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from executus.errors import StoreError
+from executus.stores.backend import TIMEOUT, T, Work, whole
+from executus.stores.dialects import BEGUN, begin_sqlite, set_up_sqlite
+from executus.stores.prepared import driver
+
+READERS = 4
+"""Threads that read at the same time."""
+TOGETHER = 64
+"""Works in one transaction, at most: whoever comes later waits for no more than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A work that waits for the writer."""
+
+    work: Work[Any]
+    future: asyncio.Future[Any]
+
+
+class Outcome(NamedTuple):
+    """What became of a work."""
+
+    value: Any
+    failure: BaseException | None
+
+
+class SqliteBackend:
+    """SQLite: one writer thread that gathers, a few readers."""
+
+    def __init__(self, url: URL) -> None:
+        self._memory = not url.database or url.database == ":memory:"
+        if url.database and not self._memory:
+            Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._engine = create_engine(
+            url,
+            hide_parameters=True,
+            poolclass=StaticPool if self._memory else QueuePool,
+            connect_args={"timeout": TIMEOUT, "check_same_thread": False},
+        )
+        event.listen(self._engine, "connect", set_up_sqlite)
+        event.listen(self._engine, "begin", begin_sqlite)
+        self._writer = ThreadPoolExecutor(1, "executus-sqlite-writer")
+        self._readers = ThreadPoolExecutor(READERS, "executus-sqlite-reader")
+        self._lock = threading.Lock()
+        self._waiting: deque[Asked] = deque()
+        self._busy = False
+        self._closed = False
+        self._connection: Connection | None = None
+
+    async def transact(self, work: Work[T], *, write: bool) -> T:
+        """Run `work` in a thread."""
+        if self._closed:
+            raise StoreError("the database is closed")
+        loop = asyncio.get_running_loop()
+        # A database in memory is one connection, so one thread: the writer's.
+        if not write and not self._memory:
+            return await whole(loop.run_in_executor(self._readers, self._read, work))
+        future: asyncio.Future[T] = loop.create_future()
+        with self._lock:
+            self._waiting.append(Asked(work, future))
+            idle, self._busy = not self._busy, True
+        if idle:
+            # Not at once: what this turn of the loop still asks for comes along.
+            loop.call_soon(self._writer.submit, self._write)
+        return await whole(future)
+
+    async def close(self) -> None:
+        """Close every connection and end the threads; what was asked for is done before."""
+        self._closed = True
+        await asyncio.sleep(0)  # what this turn of the loop asked for is on its way then
+        self._writer.shutdown(wait=True)
+        self._readers.shutdown(wait=True)
+        self._drop()
+        self._engine.dispose()
+
+    def _read(self, work: Work[T]) -> T:
+        with self._engine.connect() as connection, connection.begin():
+            return work(connection)
+
+    def _write(self) -> None:
+        """Write whatever waits, until nothing does."""
+        while batch := self._next():
+            outcomes = self._together(batch)
+            # By loop, because each future belongs to its own; one that is gone hears of nothing.
+            for asked, outcome in zip(batch, outcomes, strict=True):
+                with contextlib.suppress(RuntimeError):
+                    asked.future.get_loop().call_soon_threadsafe(_tell, asked.future, outcome)
+
+    def _next(self) -> list[Asked]:
+        with self._lock:
+            batch = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
+            self._busy = bool(batch)
+            return batch
+
+    def _together(self, batch: Sequence[Asked]) -> list[Outcome]:
+        """Commit a batch; when the commit fails, all of it failed."""
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect().execution_options(**{BEGUN: True})
+            return _commit(self._connection, batch)
+        except BaseException as failure:  # noqa: BLE001 - told to whoever asked
+            if isinstance(failure, sqlite3.Error | SQLAlchemyError):
+                self._drop()
+            return [Outcome(None, failure)] * len(batch)
+
+    def _drop(self) -> None:
+        """Write over a new connection from now on: this one may be broken."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not self._memory:
+            with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
+                connection.invalidate()
+                connection.close()
+
+
+def _commit(connection: Connection, batch: Sequence[Asked]) -> list[Outcome]:
+    """One transaction, past SQLAlchemy, whose own way costs more than what happens inside."""
+    raw = driver(connection)
+    raw.execute("BEGIN IMMEDIATE")
+    try:
+        if len(batch) == 1:
+            outcomes = [Outcome(batch[0].work(connection), None)]
+        else:
+            outcomes = [_apart(connection, asked.work) for asked in batch]
+        raw.execute("COMMIT")
+    except BaseException:
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+def _apart(connection: Connection, work: Work[Any]) -> Outcome:
+    """Run `work` behind a savepoint: what it wrote stays only if it does not raise."""
+    raw = driver(connection)
+    raw.execute("SAVEPOINT work")
+    try:
+        outcome = Outcome(work(connection), None)
+    except Exception as failure:  # noqa: BLE001 - told to whoever asked
+        raw.execute("ROLLBACK TO work")
+        outcome = Outcome(None, failure)
+    raw.execute("RELEASE work")
+    return outcome
+
+
+def _tell(future: asyncio.Future[Any], outcome: Outcome) -> None:
+    if future.done():
+        return
+    if outcome.failure is None:
+        future.set_result(outcome.value)
+    else:
+        future.set_exception(outcome.failure)
