@@ -15,10 +15,13 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from bench.work import MODEL, SYSTEM_PROMPT, TOOL_NAME, prompt
 
 EXECUTUS, LOCAL, FLOOR = "executus", "executus-local", "floor"
+RECORDS = "executus-records"
+"""With audit and budget; only bench/records.py compares it, with the one that has neither."""
 RIVALS = ("pydantic-ai", "openai-agents")
 _MODULES = {
     EXECUTUS: "bench.systems.executus_system",
     LOCAL: "bench.systems.executus_system",
+    RECORDS: "bench.systems.executus_system",
     FLOOR: "bench.systems.floor",
     "pydantic-ai": "bench.systems.pydantic_ai_system",
     "openai-agents": "bench.systems.openai_agents_system",

@@ -14,7 +14,9 @@ from temporalio.worker import Worker
 
 from bench import systems, work
 from bench.outcome import Bar, Report
+from bench.systems.executus_system import fresh
 from executus.request import RunRequest
+from executus.stores.sql_audit import SqlAudit
 
 ROOT = Path(__file__).parents[2]
 TOOL = {
@@ -68,10 +70,19 @@ async def test_the_provider_speaks_chat_completions_too(provider: str):
         assert reply.choices[0].message.content == work.ANSWER
 
 
-@pytest.mark.parametrize("name", [n for n in systems.available() if n not in systems.RIVALS])
+OURS = [name for name in systems.available() if name not in systems.RIVALS]
+
+
+@pytest.mark.parametrize("name", [*OURS, systems.RECORDS])
 async def test_a_system_reads_all_pages_and_answers(
-    name: str, provider: str, server: WorkflowEnvironment
+    name: str,
+    provider: str,
+    server: WorkflowEnvironment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setenv("BENCH_DATABASE", f"sqlite:///{tmp_path}/records.db")
+    records = await fresh(f"sqlite:///{tmp_path}/records.db")
     made = systems.setup(name, provider)
     config = server.client.config()
     config["plugins"] = list(made.plugins)
@@ -92,6 +103,9 @@ async def test_a_system_reads_all_pages_and_answers(
     history = await server.client.get_workflow_handle(queue).fetch_history()
     results = sum(work.page_text(2, 500)[:90] in str(event) for event in history.events)
     assert results == 1, "a page stands in history once"
+    recorded = [run.status for run in await SqlAudit(records).runs()]
+    assert recorded == (["ok"] if name == systems.RECORDS else [])
+    await records.close()
 
 
 def test_a_request_of_a_run_is_valid():
