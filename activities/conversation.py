@@ -90,6 +90,10 @@ class Conversations:
                 raise _out_of_step("plan")
         return plan
 
+    async def own_plan(self) -> RunPlan:
+        """The plan of the current activity's run, for one that was not told its digest."""
+        return await _query(QUERY_PLAN, "", RunPlan)
+
     async def load(
         self, key: RunKey, cursor: Cursor, tail: Sequence[str], inline: Sequence[Message]
     ) -> list[WireMessage]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from executus.agent import RunnableAgent
 from executus.limits import Defaults
 from executus.models.registry import Models
+from executus.packs import Packs
 from executus.ports import Ports
 from executus.question import ApprovalRule
 from executus.redact import Redactor
@@ -23,6 +24,8 @@ class Host:
     """Every tool this worker has."""
     agents: Mapping[str, RunnableAgent] = field(default_factory=dict[str, RunnableAgent])
     """Agents that may be started by name."""
+    packs: Packs = field(default_factory=Packs)
+    """Skill packs that agents may name."""
     ports: Ports = field(default_factory=Ports)
     """Audit, budget, files, delivery, dead letters."""
     defaults: Defaults = field(default_factory=Defaults)

@@ -91,7 +91,7 @@ def _request(
 ) -> ModelRequest:
     return ModelRequest(
         model=target.model,
-        system_prompt=plan.system_prompt,
+        system_prompt=plan.instructions,
         messages=shown,
         tools=plan.tools,
         tool_choice="none" if step.closing else "auto",

@@ -9,12 +9,15 @@ from executus.activities.delegates import ClashingTools, UnknownAgents, delegate
 from executus.activities.host import Host
 from executus.activities.human import ASK_HUMAN, ask_human
 from executus.activities.phases import BadPhase, every_target, plan_phases
+from executus.activities.skill import skill_tool
 from executus.agent import RunnableAgent
 from executus.contracts import RESOLVE, ResolveInput
 from executus.delivery_target import DeliveryTarget
 from executus.errors import ConfigError, UnknownModel
 from executus.json_schema import schema_problem
 from executus.limits import Defaults
+from executus.packs import Pack, UnknownPack
+from executus.packs.prompt import catalogue
 from executus.palette import PaletteAsk, RegisteredAgents
 from executus.plan import ModelTarget, PhasePlan, Refusal, Resolved, RunPlan, ToolDef
 from executus.sanitize import clean_text
@@ -32,6 +35,7 @@ class Resolve:
     def __init__(self, host: Host, conversations: Conversations) -> None:
         self._host = host
         self._conversations = conversations
+        self._skill_use = skill_tool(host, conversations)
 
     @activity.defn(name=RESOLVE)
     async def resolve(self, asked: ResolveInput) -> Resolved:
@@ -60,22 +64,27 @@ class Resolve:
             )
         except UnknownTool as error:
             raise _Refused(Reason.UNKNOWN_TOOL, str(error)) from None
+        packs = self._packs(agent)
+        if packs:
+            tools = (*tools, self._skill_use.definition(bounds.tool_result_bytes))
         children = await self._children(agent, asked, bounds, {tool.name for tool in tools})
         for name in ("input_schema", "output_schema"):
             problem = schema_problem(getattr(agent, name) or {})
             if problem is not None:
                 raise _Refused(Reason.INVALID_REQUEST, f"{name}: {problem}")
         human = (ask_human(bounds.tool_result_bytes),) if ASK_HUMAN in agent.tools else ()
-        header = self._host.system_header
         granted = (*tools, *children, *human)
         phases = self._phases(agent, bounds, granted)
+        prompt = (self._host.system_header, agent.system_prompt)
         plan = RunPlan(
             agent_id=agent.identity,
             agent_name=agent.name,
-            system_prompt=clean_text("\n\n".join(t for t in (header, agent.system_prompt) if t)),
+            system_prompt=clean_text("\n\n".join(text for text in prompt if text)),
             targets=every_target(phases) or self._targets(bounds.model_tier),
             summary_targets=self._summary_targets(bounds),
             tools=granted,
+            packs=tuple(pack.ref for pack in packs),
+            catalogue=catalogue(packs),
             approvals=(*self._host.approvals, *agent.approvals),
             phases=phases,
             input_schema=agent.input_schema,
@@ -95,7 +104,7 @@ class Resolve:
         A file store is of use to who has tools or files.
         """
         named = tuple(name for name in agent.tools if name != ASK_HUMAN)
-        uses = files or agent.tools or agent.sub_agents or agent.skills
+        uses = files or agent.tools or agent.sub_agents or agent.skills or agent.skill_packs
         if self._host.ports.files is None or not uses:
             return named
         return (*named, *(tool.name for tool in FILE_TOOLS))
@@ -122,6 +131,12 @@ class Resolve:
             text = f"unknown agent `{asked[:128]}`; registered: {known}; or pass the agent by value"
             raise _Refused(Reason.UNKNOWN_AGENT, text)
         return agent
+
+    def _packs(self, agent: RunnableAgent) -> tuple[Pack, ...]:
+        try:
+            return self._host.packs.named(agent.skill_packs)
+        except UnknownPack as error:
+            raise _Refused(Reason.UNKNOWN_PACK, str(error)) from None
 
     async def _children(
         self, agent: RunnableAgent, asked: ResolveInput, bounds: Defaults, taken: Collection[str]

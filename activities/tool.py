@@ -12,6 +12,7 @@ from executus.activities.calls import quietly
 from executus.activities.conversation import Conversations
 from executus.activities.heartbeat import beating
 from executus.activities.host import Host
+from executus.activities.skill import skill_tool
 from executus.activities.spill import spill
 from executus.contracts import ToolInput, ToolOutput, tool_activity
 from executus.digest import digest
@@ -42,8 +43,9 @@ class ToolActivities:
         self._conversations = conversations
 
     def activities(self) -> list[Callable[[ToolInput], Awaitable[ToolOutput]]]:
-        """One activity for each tool of the registry."""
-        return [self._activity(tool) for tool in self._host.tools]
+        """One activity for each tool of the registry, and for those that executus has itself."""
+        built_in = skill_tool(self._host, self._conversations)
+        return [self._activity(tool) for tool in (*self._host.tools, built_in)]
 
     def _activity(self, tool: Tool) -> Callable[[ToolInput], Awaitable[ToolOutput]]:
         @activity.defn(name=tool_activity(tool.name))

@@ -41,6 +41,9 @@ class RunnableAgent(Data):
     """Seconds from the moment the run starts working; time in a queue does not count."""
     tools: tuple[str, ...] = Field(default=(), max_length=256)
     """Names of registered tools. Empty: one plain model call and no loop."""
+    skill_packs: tuple[str, ...] = Field(default=(), max_length=64)
+    """Names of skill packs of the host: their descriptions stand in the prompt, and the tool
+    `skill_use` loads their instructions on demand."""
     sub_agents: tuple[str, ...] = Field(default=(), max_length=64)
     """Names of agents it may hand work to: each is a tool `agent__<name>`, run as a child run."""
     skills: tuple[str, ...] = Field(default=(), max_length=64)

@@ -18,6 +18,9 @@ Effect = Literal["pure", "idempotent", "once"]
 """pure: no effect, may run again. idempotent: again with the same key has no further effect.
 once: at most one attempt; a lost attempt is reported as `unknown`. The default is once."""
 
+SKILL_USE = "skill_use"
+"""The built-in tool that loads skill packs."""
+
 Port = Literal["audit", "budget", "files", "delivery", "letters"]
 
 
@@ -111,6 +114,15 @@ class PhasePlan(Data):
     """One single call without tools."""
 
 
+class PackRef(Data):
+    """A skill pack as granted to this run: this content and no other."""
+
+    name: str
+    """What the model calls it."""
+    digest: str
+    """SHA-256 of its content; another one is refused when it is asked for."""
+
+
 class RunPlan(Data):
     """Everything a run needs to know about its host."""
 
@@ -126,6 +138,10 @@ class RunPlan(Data):
     """The chain for compaction; the run's own when empty."""
     tools: tuple[ToolDef, ...] = ()
     """The grant."""
+    packs: tuple[PackRef, ...] = ()
+    """Skill packs whose instructions the model may load."""
+    catalogue: str = ""
+    """What the model is told of them."""
     input_schema: dict[str, JsonValue] | None = None
     """JSON schema of the invocation's inputs."""
     output_schema: dict[str, JsonValue] | None = None
@@ -139,6 +155,12 @@ class RunPlan(Data):
     """Defaults with the agent's own values on top: every number is concrete."""
     wired: tuple[Port, ...] = ()
     """Ports that this host has; the others cost no activity."""
+
+    @property
+    def instructions(self) -> str:
+        """The system prompt as it is sent: with the catalogue where its tool is there too."""
+        listed = self.catalogue if any(tool.name == SKILL_USE for tool in self.tools) else ""
+        return "\n\n".join(text for text in (self.system_prompt, listed) if text)
 
 
 class Refusal(Data):

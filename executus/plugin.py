@@ -28,6 +28,7 @@ from executus.backstop import Backstop
 from executus.errors import ConfigError, ExecutusError
 from executus.limits import Defaults
 from executus.models.registry import Models
+from executus.packs import Packs
 from executus.ports import Ports
 from executus.question import ApprovalRule
 from executus.redact import Redactor
@@ -71,6 +72,7 @@ class ExecutusPlugin(SimplePlugin):
         *,
         agents: Sequence[RunnableAgent] = (),
         agent_folders: Sequence[str | Path] = (),
+        packs: Packs | None = None,
         tools: Sequence[Tool] = (),
         models: Models | None = None,
         ports: Ports | None = None,
@@ -86,6 +88,7 @@ class ExecutusPlugin(SimplePlugin):
             agents: Agents that may be started by name.
             agent_folders: Folders of agent files, read now; likewise. A broken file is a problem
                 in `catalogue`, and refuses a worker.
+            packs: Skill packs that agents may name; None = none. See `executus.packs.load_packs`.
             tools: Tools that this worker runs.
             models: Providers and tiers; None = from the environment.
             ports: Audit, budget, files, delivery and its dead letters; None = none of them.
@@ -113,6 +116,7 @@ class ExecutusPlugin(SimplePlugin):
             models=models if models is not None else Models.from_environment(),
             tools=Registry([*tools, *own]),
             agents=self._agents,
+            packs=packs or Packs(),
             ports=ports,
             defaults=defaults or Defaults(),
             system_header=system_header,
@@ -135,13 +139,21 @@ class ExecutusPlugin(SimplePlugin):
         self._agents.clear()
         self._agents.update(self.catalogue.agents)
 
+    def add_packs(self, packs: Packs) -> None:
+        """Have these skill packs too. For the time before a worker is made of this.
+
+        Raises:
+            ConfigError: two of one name have other contents.
+        """
+        self.host = dataclasses.replace(self.host, packs=self.host.packs.joined(packs))
+
     def check(self) -> None:
         """Refuse a host that is not whole; making a worker does it too.
 
         Raises:
-            ConfigError: an agent file is broken; the message has every problem.
+            ConfigError: an agent file is broken, or a pinned pack is gone; every problem is told.
         """
-        if problems := self.catalogue.problems:
+        if problems := (*self.catalogue.problems, *self.host.packs.problems):
             lines = "\n  ".join(problems)
             raise ConfigError(f"this host is not whole, so no worker starts:\n  {lines}")
 

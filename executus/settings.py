@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     `data_dir`. May hold a password, so it is never printed."""
     agents: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders of agent files, separated as in PATH (`:`, on Windows `;`)."""
+    packs_file: Path = Path("executus.packs.json")
+    """Which skill packs are subscribed to and pinned; `executus packs` writes it."""
     files_url: str | None = None
     """Where files of runs are kept: a folder, or `s3://bucket/prefix` (extra `s3`); `off` =
     nowhere. None = the folder `files` in `data_dir`."""
@@ -72,6 +74,11 @@ class Settings(BaseSettings):
     graceful_shutdown_seconds: float = Field(default=GRACE_SECONDS, ge=0, le=86_400)
     """Seconds that running activities get to finish after SIGTERM; then they are cancelled and
     Temporal gives them to another worker."""
+
+    @property
+    def packs_store(self) -> Path:
+        """Copies of pinned packs."""
+        return self.data_dir / "packs"
 
     @field_validator("agents", mode="before")
     @classmethod

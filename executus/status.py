@@ -58,6 +58,8 @@ class Reason(StrEnum):
     allowed. No model was called."""
     UNKNOWN_TOOL = "unknown_tool"
     """The agent names a tool that this caller cannot have."""
+    UNKNOWN_PACK = "unknown_pack"
+    """The agent names a skill pack that the worker does not have."""
     BUDGET_REJECTED = "budget_rejected"
     """The budget check said no; no model was called."""
     BUDGET_UNAVAILABLE = "budget_unavailable"

@@ -82,7 +82,7 @@ class Dialogue:
         if self._measured is not None:
             count, tokens = self._measured
             return tokens + sum(message_tokens(m) for m in self.messages[count:])
-        fixed = text_tokens(self._plan.system_prompt) + sum(
+        fixed = text_tokens(self._plan.instructions) + sum(
             text_tokens(tool.description) + text_tokens(str(tool.parameters))
             for tool in self._plan.tools
         )

@@ -7,8 +7,9 @@ from typing import Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from executus.agent import RunnableAgent
-from executus.agents.declared import EXTENDS, Declared, explain
+from executus.agents.declared import EXTENDS, Declared
 from executus.errors import ConfigError
+from executus.explain import explain
 
 MAX_DEPTH = 8
 """Agents in one chain, the extending one included."""

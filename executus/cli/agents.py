@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from executus.activities.host import Host
+from executus.activities.human import ASK_HUMAN
 from executus.agent import RunnableAgent
 from executus.agents import Entry
 from executus.cli import exit as codes
@@ -14,6 +15,7 @@ from executus.cli.compose import agents_option, app_option, compose, load_app, w
 from executus.errors import ConfigError, UnknownModel
 from executus.front_matter import dump_yaml
 from executus.json_schema import schema_problem
+from executus.packs import UnknownPack
 from executus.plugin import ExecutusPlugin
 from executus.settings import load_settings
 from executus.tools.caller import safe_for
@@ -97,10 +99,14 @@ def problems_of(entry: Entry, host: Host) -> tuple[str, ...]:
     agent = entry.agent
     if agent is None:
         return (entry.problem or "no agent",)
-    found = [*_tool_problems(agent, host)]
+    found = [*_tool_problems(agent, host), *_delegate_problems(agent, host)]
     try:
         host.models.resolve(agent.model_tier or host.defaults.model_tier)
     except (UnknownModel, ConfigError) as error:
+        found.append(str(error))
+    try:
+        host.packs.named(agent.skill_packs)
+    except UnknownPack as error:
         found.append(str(error))
     if agent.output_schema is not None and (why := schema_problem(agent.output_schema)):
         found.append(f"output_schema: {why}")
@@ -108,7 +114,7 @@ def problems_of(entry: Entry, host: Host) -> tuple[str, ...]:
 
 
 def _tool_problems(agent: RunnableAgent, host: Host) -> list[str]:
-    tools = {name: host.tools.get(name) for name in agent.tools}
+    tools = {name: host.tools.get(name) for name in agent.tools if name != ASK_HUMAN}
     unknown = ", ".join(name for name, tool in tools.items() if tool is None)
     narrow = ", ".join(
         name
@@ -122,6 +128,16 @@ def _tool_problems(agent: RunnableAgent, host: Host) -> list[str]:
     if narrow:
         found.append(f"tools not meant for {agent.visibility} agents: {narrow}")
     return found
+
+
+def _delegate_problems(agent: RunnableAgent, host: Host) -> list[str]:
+    """Agents it hands work to that are not there; a palette of the host's own is not asked."""
+    if host.ports.palette is not None:
+        return []
+    named = {name for name in (*agent.sub_agents, *agent.skills) if name.strip()}
+    unknown = ", ".join(sorted(named - host.agents.keys()))
+    known = ", ".join(sorted(host.agents)) or "none"
+    return [f"unknown agents: {unknown}; agents of this host: {known}"] if unknown else []
 
 
 def _names(agent: RunnableAgent) -> dict[str, list[str]]:

@@ -27,6 +27,7 @@ COMMANDS = {
     "deny": Entry("executus.cli.decide", "Do not let it be made; the agent is told."),
     "answer": Entry("executus.cli.decide", "Answer what an agent asks people."),
     "steer": Entry("executus.cli.steer", "Say something to a running agent."),
+    "packs": Entry("executus.cli.packs", "Subscribe to skill packs and pin their content."),
     "worker": Entry("executus.cli.worker", "Serve a task queue until SIGTERM."),
     "server": Entry("executus.cli.serve", "Keep this folder's Temporal server and its UI open."),
     "audit": Entry("executus.cli.audit", "Show and verify what runs did."),

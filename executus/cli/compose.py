@@ -14,6 +14,7 @@ from executus.demo.offline import OfflineProvider
 from executus.demo.tools import folder_tools
 from executus.errors import ConfigError
 from executus.models.registry import Models
+from executus.packs import load_packs
 from executus.plan import Price
 from executus.plugin import ExecutusPlugin
 from executus.ports import Ports
@@ -89,6 +90,7 @@ def compose(settings: Settings, *, folder: Path | None = None) -> Composition:
     plugin = ExecutusPlugin(
         agents=[folder_agent()],
         agent_folders=settings.agents,
+        packs=load_packs(settings.packs_file, settings.packs_store),
         tools=folder_tools(folder or settings.demo_folder),
         models=Models.from_environment(
             environ, providers=[OfflineProvider()], prices={OFFLINE: FREE}
@@ -126,7 +128,7 @@ def deliveries(settings: Settings, environ: Mapping[str, str]) -> Deliveries:
 def load_app(reference: str, settings: Settings) -> Composition:
     """A host's own plugin, from `module:attribute`: a plugin, or a function that makes one.
 
-    It also serves the agents of the settings' folders.
+    It also serves the agents of the settings' folders, and has their skill packs.
 
     Raises:
         ConfigError: It cannot be imported, or is something else; names what it is.
@@ -146,4 +148,5 @@ def load_app(reference: str, settings: Settings) -> Composition:
         msg = f"--app `{reference}` is a {kind}; it must be an ExecutusPlugin or make one"
         raise ConfigError(msg)
     plugin.add_agent_folders(settings.agents)
+    plugin.add_packs(load_packs(settings.packs_file, settings.packs_store))
     return Composition(plugin=plugin)

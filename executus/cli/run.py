@@ -9,13 +9,14 @@ import click
 
 from executus.agent import RunnableAgent
 from executus.agents import is_agent_file, load_agent, load_catalogue
-from executus.agents.declared import IN_CODE, explain
+from executus.agents.declared import IN_CODE
 from executus.cli import log
 from executus.cli.compose import agents_option, with_agents
 from executus.cli.session import Order, execute
 from executus.delivery_target import DeliveryTarget
 from executus.demo.agent import folder_agent
 from executus.errors import ConfigError
+from executus.explain import explain
 from executus.settings import load_settings
 
 LOG_FILE = "run.log"

@@ -24,9 +24,9 @@ from executus.tools.schema import Arguments, arguments_of
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """What OpenAI and Anthropic both accept."""
-RESERVED = frozenset({"ask_human", "read_more", "run_status"})
+RESERVED = frozenset({"ask_human", "read_more", "run_status", "skill_use"})
 """Names of tools that executus itself may give to a run."""
-OWN = "executus.tools."
+OWN = ("executus.tools.", "executus.activities.")
 """Modules whose functions may have a reserved name."""
 MIN_RESULT, MAX_RESULT = 256, 524_288
 """Bounds of `result_bytes`, as in `executus.limits.Limits`."""

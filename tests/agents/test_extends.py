@@ -31,6 +31,8 @@ written = st.fixed_dictionaries(
         "model_tier": st.none() | st.sampled_from(["fast", "thinking"]),
         "max_iterations": st.none() | st.integers(1, 9),
         "tools": st.none() | names,
+        "skill_packs": st.none() | names,
+        "sub_agents": st.none() | names,
         "output_schema": st.none() | st.sampled_from([{"type": "object"}, {"type": "string"}]),
         "limits": st.none() | limits,
         "visibility": st.sampled_from(["private", "public"]),
@@ -50,7 +52,14 @@ def chain(*layers: Fields) -> tuple[Declared, ...]:
 @given(st.lists(written, min_size=1, max_size=5))
 def test_each_field_is_the_nearest_that_says_it(layers: list[Fields]) -> None:
     agent = effective(chain(*layers))
-    for key in ("system_prompt", "model_tier", "max_iterations", "tools", "output_schema"):
+    for key in (
+        "system_prompt",
+        "model_tier",
+        "tools",
+        "skill_packs",
+        "sub_agents",
+        "output_schema",
+    ):
         said = [layer[key] for layer in layers if layer.get(key) is not None]
         default = RunnableAgent.model_fields[key].default
         assert getattr(agent, key) == (said[0] if said else default)

@@ -57,25 +57,27 @@ def test_broken_agents_are_listed_with_their_problem_beside_the_others(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EXECUTUS_AGENTS", "agents")
     (folder / "broken.md").write_text("---\nmodel: x\n---\n")
-    (folder / "lost.toml").write_text('tools = ["nope"]\nmodel_tier = "slow"\n')
+    (folder / "lost.toml").write_text(
+        'tools = ["nope"]\nmodel_tier = "slow"\nsub_agents = ["reader"]\nskills = ["none"]\n'
+    )
     assert invoke(["agents", "--json"]) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     shown = {line["name"]: line for line in lines}
     assert set(shown) == {"folder", "reader", "auditor", "broken", "lost"}
-    assert shown["auditor"] == {
-        "name": "auditor",
+    wanted = {
         "source": "agents/auditor.md",
         "id": "auditor-1",
         "tier": None,
         "tools": ["list_files", "search_files", "read_file", "calculate"],
+        "sub_agents": [],
         "extends": ["reader"],
         "problems": [],
     }
-    assert (
-        "`model`: unknown field; known fields: extends, description, id"
-        in shown["broken"]["problems"][0]
-    )
-    unknown, tier = shown["lost"]["problems"]
+    assert {key: shown["auditor"][key] for key in wanted} == wanted
+    assert shown["lost"]["sub_agents"] == ["reader"]
+    assert "`model`: unknown field; known fields: " in shown["broken"]["problems"][0]
+    unknown, delegates, tier = shown["lost"]["problems"]
+    assert delegates == "unknown agents: none; agents of this host: auditor, folder, lost, reader"
     assert unknown.startswith("unknown tools: nope; tools of this host: calculate, list_files")
     assert "no model tier or alias 'slow'" in tier
 

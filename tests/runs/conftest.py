@@ -38,6 +38,7 @@ CACHED_ONLY = (
     "test_steer.py",
     "test_delivery.py",
     "test_dead_letters.py",
+    "test_skills.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 

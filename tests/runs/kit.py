@@ -11,6 +11,7 @@ from temporalio.worker import Replayer, Worker
 from executus import Defaults, Invocation, Limits, RunnableAgent, RunRequest
 from executus.models.registry import Models
 from executus.models.scripted import Scripted
+from executus.packs import Packs
 from executus.plugin import ExecutusPlugin
 from executus.ports import Files, Ports
 from executus.result import RunResult
@@ -113,6 +114,7 @@ async def kit(
     defaults: Defaults | None = None,
     ports: Ports | None = None,
     models: Models | None = None,
+    packs: Packs | None = None,
     client: Client | None = None,
     files: Files | None = None,
     **options: Any,
@@ -123,6 +125,7 @@ async def kit(
     plugin = ExecutusPlugin(
         tools=tools,
         agents=agents,
+        packs=packs,
         defaults=defaults or Defaults(),
         ports=ports if ports is not None else Ports(audit=audit, budget=budget, files=files),
         models=models or Models({"fast": "scripted/fast"}, providers=[Scripted(scripts)]),

@@ -206,7 +206,9 @@ def test_generators_are_refused_at_decoration() -> None:
             tool(function)
 
 
-@pytest.mark.parametrize("name", ["", "a b", "ä", "a" * 65, "run_status", "a.b", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "ä", "a" * 65, "run_status", "skill_use", "a.b", "a\n"]
+)
 def test_a_name_no_provider_takes_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="tool name"):
         tool(name=name)(lambda: None)

@@ -1,0 +1,26 @@
+"""A validation error as one line: the fields, what is wrong with them, and the known ones."""
+
+from pydantic import BaseModel, ValidationError
+
+from executus.sanitize import clean_line
+
+MAX_SHOWN = 200
+"""Characters of one problem."""
+
+
+def explain(error: ValidationError, model: type[BaseModel], *more: str) -> str:
+    """A validation error as one line: every field with what is wrong with it.
+
+    `more`: fields that are known besides the model's own.
+    """
+    parts: list[str] = []
+    unknown = False
+    for item in error.errors(include_url=False):
+        name = clean_line(".".join(str(part) for part in item["loc"]), MAX_SHOWN)
+        extra = item["type"] == "extra_forbidden"
+        unknown = unknown or (extra and len(item["loc"]) == 1)
+        what = "unknown field" if extra else clean_line(item["msg"], MAX_SHOWN)
+        parts.append(f"`{name}`: {what}" if name else what)
+    if unknown:
+        parts.append(f"known fields: {', '.join(sorted([*model.model_fields, *more]))}")
+    return "; ".join(parts)
