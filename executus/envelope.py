@@ -43,7 +43,9 @@ def delivery_item(
         ended_at=result.ended_at,
     )
     event = _fitted(DeliveryEvent(timestamp=result.ended_at, data=outcome))
-    named = f"{workflow_run_id} {target.model_dump_json()} {event.model_dump_json()}"
+    # Not the digest of the whole: two sweepers may have counted a dead run's steps differently.
+    outcome_key = (workflow_run_id, result.run_id, result.status, result.reason, result.ended_at)
+    named = "\n".join([*map(str, outcome_key), target.model_dump_json()])
     event = event.model_copy(update={"id": f"run_{digest(named.encode())}"})
     return DeliveryItem(target=target, event=event)
 

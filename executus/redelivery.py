@@ -1,5 +1,6 @@
 """Send a dead letter again: once, whoever else tries at the same time."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,8 +13,9 @@ from executus.ports import DeadLetters, Delivery
 from executus.redact import Redactor
 from executus.sanitize import clean_line
 
+ATTEMPT_SECONDS = 45.0
 CLAIM_SECONDS = 120.0
-"""For one attempt; longer than any takes. Then somebody else may try."""
+"""Longer than an attempt may take, so that nobody else begins one meanwhile."""
 
 
 class Records(Protocol):
@@ -59,7 +61,8 @@ class Redelivery:
         if claimed is None or claimed.item is None:
             return Redelivered(letter)
         try:
-            receipt = await self._delivery.deliver(claimed.item)
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                receipt = await self._delivery.deliver(claimed.item)
         except Exception as error:  # noqa: BLE001 - a host's own delivery may raise anything
             code = error.status_code if isinstance(error, DeliveryError) else None
             text = clean_line(Redactor().text(str(error) or type(error).__name__), 500)

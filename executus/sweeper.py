@@ -26,11 +26,14 @@ from executus.audit import (
 )
 from executus.budget import BudgetCommit, BudgetHold, BudgetReceipt
 from executus.contracts import QUERY_STEPS, StepsPage
+from executus.delivery_rows import landed_row
 from executus.errors import StoreError
+from executus.letter import DeadLetter
 from executus.ports import Ports
 from executus.result import RunResult
 from executus.sanitize import clean_line
 from executus.status import Reason, Status
+from executus.sweeper_delivery import SweptDelivery
 from executus.sweeper_fate import Fate, fate_of
 from executus.sweeper_workflow import SWEEP, SweepInput, SweepReport, SweptRun
 from executus.usage import Usage
@@ -109,12 +112,14 @@ class Sweeper:
         audit: SweptAudit | None = None,
         budget: SweptBudget | None = None,
         *,
+        delivery: SweptDelivery | None = None,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
-        """`client` needs the plugin's data converter, to read results."""
+        """`client` needs the plugin's data converter, to read results and requests."""
         self._client = client
         self._audit = audit
         self._budget = budget
+        self._delivery = delivery
         self._clock = clock or (lambda: datetime.now(UTC))
 
     async def sweep(self, asked: SweepInput | None = None) -> SweepReport:
@@ -171,9 +176,11 @@ class Sweeper:
 
     async def _write(self, run: Due, fate: Fate | None, tally: _Tally) -> list[SweptRun]:
         result = _unknown(run) if fate is None or fate.result is None else fate.result
+        letter = await self._letter(run, fate, result)
         settled = await self._settle(run, None if fate is None else fate.seconds)
         closed = await self._close(run, fate, result, tally)
-        if not settled and not closed:
+        delivered = letter is not None and await self._send(letter)
+        if not settled and not closed and not delivered:
             return []  # somebody else was faster
         return [
             SweptRun(
@@ -182,8 +189,20 @@ class Sweeper:
                 reason=result.reason,
                 closed=closed,
                 settled=settled,
+                delivered=delivered,
             )
         ]
+
+    async def _letter(self, run: Due, fate: Fate | None, result: RunResult) -> DeadLetter | None:
+        """What the run would have delivered, kept before anything else is written down."""
+        if self._delivery is None or fate is None:
+            return None
+        if self._audit is not None:
+            result = _counted(result, await self._audit.rows(run.run_id))
+        return await self._delivery.keep(self._client, fate.handle, result, run.workflow_run_id)
+
+    async def _send(self, letter: DeadLetter) -> bool:
+        return self._delivery is not None and await self._delivery.send(letter)
 
     async def _settle(self, run: Due, seconds: float | None) -> bool:
         """Settle the hold; a run of which nothing is known took all the time it held."""
@@ -200,6 +219,11 @@ class Sweeper:
             return False
         if fate is not None and tally.workers_answer:
             tally.workers_answer = await self._fill(self._audit, fate.handle, run.run_id)
+        if result.delivery is not None:
+            receipt = result.delivery
+            await self._audit.record(
+                run.run_id, [landed_row(receipt.id, receipt.delivered_at, receipt)]
+            )
         counted = _counted(result, await self._audit.rows(run.run_id))
         await self._audit.close(_closing(run, record, counted))
         return True
@@ -232,11 +256,17 @@ class SweepActivities:
         budget: object = ports.budget
         self._audit = audit if isinstance(audit, SweptAudit) else None
         self._budget = budget if isinstance(budget, SweptBudget) else None
+        self._delivery = (
+            None
+            if ports.delivery is None or ports.letters is None
+            else SweptDelivery(ports.delivery, ports.letters, ports.audit)
+        )
 
     @activity.defn(name=SWEEP)
     async def sweep(self, asked: SweepInput) -> SweepReport:
         """One sweep, with the worker's own client."""
-        return await Sweeper(activity.client(), self._audit, self._budget).sweep(asked)
+        sweeper = Sweeper(activity.client(), self._audit, self._budget, delivery=self._delivery)
+        return await sweeper.sweep(asked)
 
 
 def _unknown(run: Due) -> RunResult:

@@ -45,6 +45,8 @@ class SweptRun(Data):
     """Its audit was open and is closed now."""
     settled: bool
     """Its hold was there and is settled now."""
+    delivered: bool = False
+    """Its outcome reached the receiver that its own cleanup did not come to."""
 
 
 class SweepReport(Data):

@@ -1,6 +1,7 @@
 """`executus sweep`: close the records of runs that died, and settle their holds."""
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.plugin import SimplePlugin
 
 from executus.cli import exit as codes
+from executus.cli.compose import deliveries
 from executus.cli.place import open_place
 from executus.cli.records import database_option, open_database
 from executus.cli.span import SPAN
@@ -18,7 +20,9 @@ from executus.sanitize import clean_line
 from executus.settings import Settings, load_settings
 from executus.stores.sql_audit import SqlAudit
 from executus.stores.sql_budget import SqlBudget
+from executus.stores.sql_letters import SqlLetters
 from executus.sweeper import Sweeper
+from executus.sweeper_delivery import SweptDelivery
 from executus.sweeper_schedule import install
 from executus.sweeper_workflow import SCHEDULE_ID, SweepInput, SweepReport
 
@@ -64,7 +68,9 @@ async def _sweep(settings: Settings, url: str | None, asked: SweepInput) -> int:
         database = open_database(url)
         stack.push_async_callback(database.close)
         # Settling needs no cap, so what the budget's host says about missing ones does not matter.
-        sweeper = Sweeper(client, SqlAudit(database), SqlBudget(database))
+        audit = SqlAudit(database)
+        delivery = SweptDelivery(deliveries(settings, os.environ), SqlLetters(database), audit)
+        sweeper = Sweeper(client, audit, SqlBudget(database), delivery=delivery)
         return _tell(await sweeper.sweep(asked))
 
 
@@ -88,7 +94,7 @@ async def plain_client(stack: AsyncExitStack, settings: Settings) -> Client:
 
 def _tell(report: SweepReport) -> int:
     for run in report.swept:
-        done = [name for name in ("closed", "settled") if getattr(run, name)]
+        done = [name for name in ("closed", "settled", "delivered") if getattr(run, name)]
         name = clean_line(run.run_id, 160)
         click.echo(f"{name}: {run.status}/{run.reason}, {' and '.join(done)}")
     for name in report.stuck:

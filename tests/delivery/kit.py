@@ -15,8 +15,8 @@ HERE = ("127.0.0.0/8", "::1/128")
 
 
 def result(run_id: str = "run-1", **fields: Any) -> RunResult:
-    base = {"status": Status.OK, "reason": Reason.ANSWER, "output": "done"}
-    return RunResult(run_id=run_id, started_at=NOW, ended_at=NOW, **{**base, **fields})
+    base = {"status": Status.OK, "reason": Reason.ANSWER, "output": "done", "ended_at": NOW}
+    return RunResult(run_id=run_id, started_at=NOW, **{**base, **fields})
 
 
 def item(kind: str = "webhook", address: str = "", **fields: Any) -> DeliveryItem:

@@ -1,6 +1,7 @@
 """What is delivered: its identity, its size, and what people see of its target."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from pydantic import ValidationError
@@ -9,12 +10,13 @@ from executus.delivery_target import DeliveryTarget
 from executus.envelope import MAX_EVENT_BYTES
 from executus.letter import DeliveryItem
 
-from .kit import item
+from .kit import NOW, item
 
 
 def test_the_id_is_the_same_for_the_same_outcome_and_another_for_another():
     assert item().id == item().id
-    others = [item(run_id="run-2"), item(output="else"), item(address="elsewhere")]
+    later = NOW + timedelta(seconds=1)
+    others = [item(run_id="run-2"), item(ended_at=later), item(address="elsewhere")]
     assert len({item().id, *(other.id for other in others)}) == 4
 
 

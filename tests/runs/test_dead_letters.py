@@ -3,20 +3,29 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from standardwebhooks import Webhook as Standard
+from temporalio.client import Client
 
-from executus import Status
+from executus import Defaults, DeliveryTarget, Status
 from executus.cli.app import invoke
 from executus.delivery import Deliveries
-from executus.delivery_target import DeliveryTarget
-from executus.models.scripted import say
+from executus.errors import DeliveryError, StoreError
+from executus.letter import DeliveryItem, DeliveryReceipt
+from executus.models.scripted import call, hang, say
 from executus.ports import Ports
+from executus.redelivery import Redelivery
 from executus.stores.database import Database
+from executus.stores.memory import MemoryAudit, MemoryLetters
 from executus.stores.sql_audit import SqlAudit
 from executus.stores.sql_budget import SqlBudget
 from executus.stores.sql_letters import SqlLetters
+from executus.sweeper import Sweeper
+from executus.sweeper_delivery import SweptDelivery
+from executus.sweeper_workflow import SweepInput, SweepReport
+from executus.tools import tool
 from tests.delivery.kit import SECRET, webhook
 from tests.delivery.receiver import OK, Receiver, answer
 
@@ -86,3 +95,124 @@ async def test_a_dead_letter_is_listed_delivered_by_command_and_proved(
     assert await command("deliveries", "drop", run) == (0, "forgot 1\n")
     code, text = await command("deliveries", "retry", run)
     assert (code, f"nothing waits to be delivered of run `{run}`" in text) == (2, True)
+
+
+# -- runs that died before they could deliver ---------------------------------------------------
+
+ALL = SweepInput(everything=True, grace=0)
+
+
+@tool(effect="pure")
+async def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+class Box:
+    """Takes what is delivered; shut, it refuses."""
+
+    def __init__(self) -> None:
+        self.items: list[DeliveryItem] = []
+        self.shut = False
+
+    def problem(self, target: DeliveryTarget) -> str | None:
+        return None
+
+    async def deliver(self, item: DeliveryItem) -> DeliveryReceipt:
+        if self.shut:
+            raise DeliveryError("the box is shut")
+        self.items.append(item)
+        return DeliveryReceipt(id="x", target="y", delivered_at=datetime.now(UTC))
+
+
+class Closing(MemoryAudit):
+    """Cannot close while it is away."""
+
+    away = True
+
+    async def close(self, closing):
+        if self.away:
+            raise StoreError("the database is away")
+        return await super().close(closing)
+
+
+@pytest.mark.parametrize("death", ["terminate", "timeout", "second execution"])
+async def test_what_became_of_a_dead_run_is_delivered_once_by_the_sweeper(env, death):
+    client = await Client.connect(env.client.service_client.config.target_host)
+    box, audit, letters = Box(), MemoryAudit(), MemoryLetters()
+    ports = Ports(audit=audit, delivery=box, letters=letters)
+    defaults = Defaults(history_events=50)
+    async with kit(env, ports=ports, client=client, tools=[add], defaults=defaults) as k:
+        run_id = f"dead-{death[:4]}-{k.queue}"
+        many = death == "second execution"
+        script = [*(call("add", a=n, b=1) for n in range(10 if many else 1)), hang()]
+        target = DeliveryTarget(kind="box", address="x")
+        request = k.request(script, run_id=run_id, max_runtime=600, tools=("add",), delivery=target)
+        options = {"execution_timeout": timedelta(seconds=2)} if death == "timeout" else {}
+        handle = await k.client.start_workflow(
+            "executus.AgentRun", request, id=run_id, task_queue=k.queue, **options
+        )
+        while (await k.runs.state(run_id)).steps_total < (21 if many else 3):
+            await asyncio.sleep(0.02)
+        if death != "timeout":
+            await handle.terminate("operator")
+        result = await k.runs.result(run_id)
+        made = [
+            Sweeper(k.client, audit, delivery=SweptDelivery(box, letters, audit)) for _ in range(2)
+        ]
+        reports = await asyncio.gather(*(sweeper.sweep(ALL) for sweeper in made))
+    assert sum(run.delivered for report in reports for run in report.swept) == 1
+    [item] = box.items
+    data = item.event.data
+    assert (data.run_id, data.status, data.reason) == (run_id, result.status, result.reason)
+    assert (data.agent, data.caller_id) == ("tester", "ann")
+    assert data.usage["model_calls"] >= 1
+    [entry] = [entry for entry in await audit.rows(run_id) if entry.name == "delivered"]
+    assert entry.key.startswith(item.id)
+    assert (await audit.verify(run_id)).ok
+
+
+async def test_a_sweeper_that_meets_a_shut_receiver_leaves_a_dead_letter(env):
+    client = await Client.connect(env.client.service_client.config.target_host)
+    box, letters = Box(), MemoryLetters()
+    box.shut = True
+    ports = Ports(audit=MemoryAudit(), delivery=box, letters=letters)
+    async with kit(env, ports=ports, client=client) as k:
+        target = DeliveryTarget(kind="box")
+        handle = await k.start([hang()], max_runtime=600, delivery=target)
+        bare = await k.start([hang()], max_runtime=600)
+        for one in (handle, bare):
+            while (await k.runs.state(one.id)).steps_total < 1:
+                await asyncio.sleep(0.02)
+            await one.terminate("operator")
+        report = await k.client.execute_workflow(
+            "executus.Sweep",
+            ALL,
+            id=f"sweep-{k.queue}",
+            task_queue=k.queue,
+            result_type=SweepReport,
+        )
+    assert {run.run_id for run in report.swept if run.closed} == {handle.id, bare.id}
+    [letter] = await letters.letters()
+    assert (letter.run_id, letter.attempts, letter.error) == (handle.id, 1, "the box is shut")
+    box.shut = False
+    assert (await Redelivery(box, letters).send(letter)).receipt is not None
+    assert [item.event.data.reason for item in box.items] == ["terminated"]
+
+
+async def test_a_run_that_delivered_is_not_delivered_again_when_its_close_was_lost(env):
+    box, audit, letters = Box(), Closing(), MemoryLetters()
+    ports = Ports(audit=audit, delivery=box, letters=letters)
+    async with kit(env, ports=ports, defaults=Defaults(cleanup_seconds=2)) as k:
+        target = DeliveryTarget(kind="box")
+        out = await k.run([say("42")], delivery=target)
+        assert "audit close did not land" in out.result.warnings[0]
+        audit.away = False
+        dispatch = SweptDelivery(box, letters, audit)
+        later = datetime.now(UTC) + timedelta(days=1)  # the run's own clock was skipped ahead
+        await Sweeper(k.client, audit, delivery=dispatch, clock=lambda: later).sweep(ALL)
+    assert len(box.items) == 1
+    record = await audit.run(out.result.run_id)
+    assert (record.status, record.closed_by) == (Status.OK, "sweeper")
+    [entry] = [row for row in await audit.rows(out.result.run_id) if row.name == "delivered"]
+    assert not entry.late
