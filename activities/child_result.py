@@ -2,8 +2,9 @@
 
 from temporalio import activity
 
-from executus.contracts import CHILD_RESULT, ChildResultInput
+from executus.contracts import CHILD_RESULT
 from executus.endings import read_ending
+from executus.lineage import ChildResultInput
 from executus.result import RunResult
 
 

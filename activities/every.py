@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+from executus.activities.checkpoint import SaveCheckpoint
 from executus.activities.child_result import child_result
 from executus.activities.compact import Compact
 from executus.activities.conversation import Conversations
 from executus.activities.deliver import DeliverActivities
 from executus.activities.host import Host
 from executus.activities.model import ModelStep
+from executus.activities.origin import ReadOrigin
 from executus.activities.ports import PortActivities
 from executus.activities.resolve import Resolve
 from executus.activities.restore import restore
@@ -33,5 +35,7 @@ def every_activity(host: Host) -> list[Callable[..., Any]]:
         delivery.keep,
         restore,
         child_result,
+        ReadOrigin(host).origin,
+        SaveCheckpoint(host, conversations).checkpoint,
         *ToolActivities(host, conversations).activities(),
     ]

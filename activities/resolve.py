@@ -51,6 +51,8 @@ class Resolve:
     async def _plan(self, asked: ResolveInput) -> RunPlan:
         self._check_delivery(asked.delivery)
         agent = self._agent(asked.agent)
+        if asked.model_tier is not None:
+            agent = agent.model_copy(update={"model_tier": asked.model_tier})
         bounds = bounds_of(agent, self._host.defaults)
         caller = Caller(
             caller_id=asked.caller_id, tenant_id=asked.tenant_id, agent_id=agent.identity

@@ -50,6 +50,8 @@ class Carry(Data):
     """So far."""
     tool_calls: int
     """So far."""
+    saved_at: datetime | None = None
+    """When the host was last given a copy."""
     descendants: int = 0
     """Child runs so far, all levels together."""
     descendants_left: int = 0

@@ -29,6 +29,8 @@ AUDIT_CLOSE = "executus.audit.close"
 AUDIT_FLUSH = "executus.audit.flush"
 RESTORE = "executus.restore"
 CHILD_RESULT = "executus.child_result"
+ORIGIN = "executus.origin"
+CHECKPOINT = "executus.checkpoint"
 FILES_STAGE = "executus.files.stage"
 MODEL = "executus.model"
 COMPACT = "executus.compact"
@@ -42,6 +44,7 @@ QUERY_TRANSCRIPT = "transcript"
 QUERY_PLAN = "plan"
 QUERY_STEPS = "steps"
 QUERY_CARRIED = "carried"
+QUERY_FORK_POINT = "fork_point"
 QUERY_RESULT = "result"
 SIGNAL_CANCEL = "cancel"
 SIGNAL_STEER = "steer"
@@ -83,6 +86,8 @@ class ResolveInput(Data):
     """Decides what is visible."""
     tenant_id: str = ""
     """Likewise."""
+    model_tier: str | None = None
+    """In place of the agent's own."""
     files: bool = False
     """Whether files are attached: then the run gets a tool to read them, if they are kept."""
     delivery: DeliveryTarget | None = None
@@ -355,13 +360,6 @@ class RestoreInput(Data):
     """Temporal run id of the earlier execution."""
     start: int = Field(ge=0)
     """First message to read."""
-
-
-class ChildResultInput(Data):
-    """Input of `executus.child_result`: what became of a child that could not tell its parent."""
-
-    run_id: str
-    """The child's run id, which is its workflow id."""
 
 
 class StepsPage(Data):

@@ -85,6 +85,9 @@ class Defaults(Data):
     """See `Limits.delegation_depth`."""
     descendants: int = Field(default=64, ge=0, le=10_000)
     """See `Limits.descendants`."""
+    checkpoint_seconds: float = Field(default=30.0, ge=0)
+    """Seconds between two copies of a run for its host (port `Checkpointer`); 0 = after each
+    iteration. The last one is kept in every ending."""
     closing_seconds: float = Field(default=30.0, gt=0)
     """The slice for the tool-less closing answer at the iteration limit."""
     history_events: int | None = Field(default=None, ge=50, le=40_000)

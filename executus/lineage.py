@@ -24,3 +24,10 @@ class Lineage(Data):
     """Runtime that its parent has left for it: whatever the agent or a critic says, no more."""
     result_bytes: int = Field(gt=0)
     """Size that the whole result may have in the parent's history."""
+
+
+class ChildResultInput(Data):
+    """Input of `executus.child_result`: what became of a child that could not tell its parent."""
+
+    run_id: str
+    """The child's run id, which is its workflow id."""

@@ -21,7 +21,7 @@ once: at most one attempt; a lost attempt is reported as `unknown`. The default 
 SKILL_USE = "skill_use"
 """The built-in tool that loads skill packs."""
 
-Port = Literal["audit", "budget", "files", "delivery", "letters"]
+Port = Literal["audit", "budget", "checkpointer", "files", "delivery", "letters"]
 
 
 class Price(Data):

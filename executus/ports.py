@@ -18,6 +18,7 @@ from executus.budget import (
     BudgetMeter,
     BudgetReceipt,
 )
+from executus.checkpoint import Checkpoint
 from executus.delivery_target import DeliveryTarget
 from executus.files import FileRef, FileScope
 from executus.letter import DeadLetter, DeliveryItem, DeliveryReceipt
@@ -159,6 +160,18 @@ class DeadLetters(Protocol):
         ...
 
 
+class Checkpointer(Protocol):
+    """Where a host keeps copies of its runs."""
+
+    async def save(self, checkpoint: Checkpoint) -> None:
+        """Keep the newest state of a run; an older one that arrives late changes nothing."""
+        ...
+
+    async def load(self, run_id: str) -> Checkpoint | None:
+        """The newest state; None when there is none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The ports of one host."""
@@ -175,6 +188,8 @@ class Ports:
     """Where outcomes go; without it an invocation with a target is refused."""
     letters: DeadLetters | None = None
     """Where deliveries are kept that did not land; without it they are lost, with a warning."""
+    checkpointer: Checkpointer | None = None
+    """Where copies of runs are kept, to look at and to fork from."""
 
     @property
     def wired(self) -> tuple[Port, ...]:
@@ -184,6 +199,8 @@ class Ports:
             names.append("audit")
         if self.budget is not None:
             names.append("budget")
+        if self.checkpointer is not None:
+            names.append("checkpointer")
         if self.files is not None:
             names.append("files")
         if self.delivery is not None:

@@ -16,6 +16,7 @@ from temporalio.exceptions import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from executus.agent import RunnableAgent
 from executus.contracts import (
     SIGNAL_CANCEL,
     SIGNAL_STEER,
@@ -29,6 +30,8 @@ from executus.contracts import (
 from executus.data import Data
 from executus.endings import QUERY_SECONDS, read_ending, read_state
 from executus.errors import RequestError, UserError
+from executus.forks import fork_request
+from executus.origin import Origin
 from executus.question import Answer, Decision
 from executus.request import MAX_REQUEST_BYTES, RunRequest
 from executus.result import RunResult
@@ -77,6 +80,32 @@ class Runs:
             )
         except WorkflowAlreadyStartedError:
             return self._client.get_workflow_handle_for(AgentRun.run, run_id)
+
+    async def fork(
+        self,
+        origin: Origin,
+        *,
+        agent: RunnableAgent | str | None = None,
+        model_tier: str | None = None,
+        prompt: str = "",
+        run_id: str | None = None,
+        caller_id: str | None = None,
+    ) -> WorkflowHandle[AgentRun, RunResult]:
+        """Start a new run from the conversation of another (`executus.forks.fork_request`).
+
+        Raises:
+            UserError: Temporal has forgotten that run, and no agent or caller is given.
+        """
+        request = await fork_request(
+            self._client,
+            origin,
+            agent=agent,
+            model_tier=model_tier,
+            prompt=prompt,
+            run_id=run_id,
+            caller_id=caller_id,
+        )
+        return await self.start(request)
 
     async def run(self, request: RunRequest) -> RunResult:
         """Start a run and wait for its end. Never raises for how the run ends."""

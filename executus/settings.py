@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     delivery_networks: Annotated[tuple[str, ...], NoDecode] = ()
     """Networks that are not public and that webhooks may reach all the same, with commas:
     `10.0.0.0/8`."""
+    checkpoints: Path | None = None
+    """Folder where copies of runs are kept, to look at and to fork from; None = nowhere."""
     demo_folder: Path | None = None
     """What the demo's tools may read; None = a small sample that comes with the package."""
     ui_port: int = Field(default=8233, ge=0, le=65_535)

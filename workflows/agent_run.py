@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError
 from executus import contracts
 from executus.contracts import PAGE_BYTES, RaiseLimits, RunKey, StepsPage
 from executus.errors import ExecutusError, RequestError
+from executus.origin import ForkAsk, ForkPoint
 from executus.plan import RunPlan
 from executus.question import Answer, Decision
 from executus.request import RunRequest
@@ -23,6 +24,7 @@ from executus.transcript import TranscriptPage
 from executus.workflows.closing import close_run
 from executus.workflows.driver import RunDriver
 from executus.workflows.ending import Ending
+from executus.workflows.fork import fork_point
 from executus.workflows.handover import carried_page
 from executus.workflows.intake import decode_carry, decode_request, read_target
 from executus.workflows.late_steps import late_steps
@@ -184,6 +186,11 @@ class AgentRun:
     def carried(self, start: int = 0) -> TranscriptPage:
         """A page of what the model is shown, for an execution that could not be handed it."""
         return carried_page(self._driver.run.transcript, max(0, start), PAGE_BYTES)
+
+    @workflow.query(name=contracts.QUERY_FORK_POINT)
+    def fork_point(self, asked: ForkAsk) -> ForkPoint:
+        """Up to where another run can go on from this one's conversation."""
+        return fork_point(self._driver.run, asked)
 
     @workflow.query(name=contracts.QUERY_PLAN)
     def plan(self, plan_digest: str = "") -> RunPlan | None:

@@ -20,6 +20,7 @@ from executus.workflows.allowance import Allowance
 from executus.workflows.controls import Controls
 from executus.workflows.ending import Ending
 from executus.workflows.engine import TemporalEngine
+from executus.workflows.fork import asks_something, take_up
 from executus.workflows.handover import pack, unpack_loop, unpack_run
 from executus.workflows.loop import AgentLoop
 from executus.workflows.opening import opening_message
@@ -97,7 +98,8 @@ class Body:
     async def _prepare(self, request: RunRequest) -> RunPlan:
         """Resolve, reserve, open: the first execution only."""
         run = self._run
-        opening = opening_message(request.invocation)
+        asks = request.origin is None or asks_something(request)
+        opening = opening_message(request.invocation) if asks else None
         resolved = await resolve(request)
         run.wired = resolved.wired
         if resolved.refusal is not None:
@@ -106,11 +108,9 @@ class Body:
             raise RunError(Status.ERROR, Reason.INTERNAL, "resolve answered nothing")
         plan = run.plan = resolved.plan
         self._bound(request, plan)
-        if plan.input_schema is not None:
-            problem = value_problem(request.invocation.inputs, plan.input_schema)
-            if problem is not None:
-                text = f"the inputs do not match the agent's input_schema: {problem}"
-                raise RunError(Status.ERROR, Reason.INVALID_REQUEST, text)
+        problem = _misfit(request, plan, asks=asks)
+        if problem is not None:
+            raise RunError(Status.ERROR, Reason.INVALID_REQUEST, problem)
         if "budget" in plan.wired:
             run.reserved = True  # from here on it may have landed, whatever we hear of it
             denial = await reserve(run.key, request.invocation, plan, run.clock.started_at)
@@ -122,7 +122,9 @@ class Body:
             late = await open_audit(run.opening())
             if late is not None:
                 run.event("audit_late", late)
-        run.transcript.append(opening)
+        await take_up(run, request)
+        if opening is not None:
+            run.transcript.append(opening)
         return plan
 
     def _bound(self, request: RunRequest, plan: RunPlan) -> None:
@@ -183,3 +185,16 @@ class Body:
             await workflow.wait_condition(workflow.all_handlers_finished)
             loop.deliver_steer()
         self.carry = pack(run, plan, loop)
+
+
+def _misfit(request: RunRequest, plan: RunPlan, *, asks: bool) -> str | None:
+    """Why the request does not fit the agent, if it does not."""
+    if plan.phases and request.origin is not None:
+        return (
+            "an agent with phases cannot go on from another run's conversation, since each phase "
+            "begins a new one: fork it with an agent without phases"
+        )
+    if plan.input_schema is None or not asks:
+        return None
+    problem = value_problem(request.invocation.inputs, plan.input_schema)
+    return problem and f"the inputs do not match the agent's input_schema: {problem}"

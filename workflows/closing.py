@@ -9,6 +9,7 @@ from executus.audit import AuditClose
 from executus.files import FileRef
 from executus.result import RunResult
 from executus.sanitize import cap_text, clean_text, json_text
+from executus.workflows.checkpoints import is_stale, save
 from executus.workflows.cleanup import Cleanup
 from executus.workflows.delivery import deliver
 from executus.workflows.ending import Ending
@@ -84,6 +85,10 @@ async def _clean_up(run: Run, result: RunResult, cleanup: Cleanup) -> RunResult:
         await cleanup.commit(result.run_id, seconds)
     dispatch = await deliver(run, result, cleanup)
     result = result.model_copy(update={"delivery": dispatch.receipt})
+    if is_stale(run):
+        failed = await save(run, status=result.status)
+        if failed is not None:
+            cleanup.warnings.append(f"the last checkpoint did not land: {failed}"[:500])
     # Wiring unknown: the request never got as far as resolve. The activity knows.
     if run.wired is not None and "audit" not in run.wired:
         return result

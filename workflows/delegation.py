@@ -16,13 +16,12 @@ from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
 from executus import contracts
 from executus.agent import RunnableAgent
-from executus.contracts import ChildResultInput
 from executus.digest import digest
 from executus.endings import typed_result
 from executus.invocation import Invocation
 from executus.json_schema import value_problem
 from executus.jsontext import parse_object
-from executus.lineage import Lineage
+from executus.lineage import ChildResultInput, Lineage
 from executus.message import ToolCallPart
 from executus.plan import RunPlan, ToolDef
 from executus.request import RunRequest

@@ -22,6 +22,7 @@ from executus.message import Fold, Message, ToolCallPart, ToolResultPart
 from executus.plan import RunPlan
 from executus.redact import Redactor
 from executus.step import StepStatus
+from executus.workflows.checkpoints import is_due, save
 from executus.workflows.clock import SLACK
 from executus.workflows.ending import Ending
 from executus.workflows.outcome import budget_denial, model_ending
@@ -207,6 +208,13 @@ class TemporalEngine:
         self._sent = len(self._run.transcript)
         self._made.clear()
         return tail, tuple(inline)
+
+    async def save(self) -> None:
+        """See `Engine.save`."""
+        if is_due(self._run):
+            failed = await save(self._run, *self._tail())
+            if failed is not None:
+                self._run.event("checkpoint_failed", failed)
 
     # -- compaction ----------------------------------------------------------------------------
 

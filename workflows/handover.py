@@ -57,6 +57,7 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
         usage=ledger.usage,
         cost_micro_usd=ledger.cost_micro_usd,
         tool_calls=ledger.tool_calls,
+        saved_at=run.saved_at,
         descendants=run.descendants,
         descendants_left=run.descendants_left,
         events_total=ledger.events_total,
@@ -108,6 +109,7 @@ def unpack_run(carry: Carry, run: Run) -> None:
         plan.bounds.delegation_depth,
         lineage.depth_left if lineage else plan.bounds.delegation_depth,
     )
+    run.saved_at = carry.saved_at
     run.descendants, run.descendants_left = carry.descendants, carry.descendants_left
     allowance = run.allowance = Allowance.of(plan)
     allowance.tokens, allowance.micro_usd = carry.tokens_limit, carry.micro_usd_limit

@@ -99,6 +99,7 @@ class AgentLoop:
                 ending = await self._iterate()
                 if ending is not None:
                     return ending
+                await self.engine.save()
                 if self.engine.is_full():
                     return None
         except RunError as error:

@@ -51,6 +51,10 @@ class Engine(Protocol):
         """Wait until somebody raises a limit, or for `seconds`; the deadline still rules."""
         ...
 
+    async def save(self) -> None:
+        """Let the host keep a copy of the run, when it is time for one."""
+        ...
+
     async def compact(self, step_id: str, fold: Fold) -> Message | None:
         """A summary of the range, or None when none could be had."""
         ...

@@ -36,6 +36,7 @@ async def resolve(request: RunRequest) -> Resolved:
         agent=request.agent,
         caller_id=request.invocation.caller_id,
         tenant_id=request.invocation.tenant_id,
+        model_tier=request.model_tier,
         files=bool(request.invocation.files),
         delivery=request.invocation.delivery,
     )

@@ -6,6 +6,7 @@ their own that outlives a step, so what is here is what a person sees and what i
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 from temporalio import workflow
 
@@ -67,6 +68,8 @@ class Run:
         """Child runs that may still be started."""
         self.progress = Progress()
         """How far it is in its phases, if the agent has any."""
+        self.saved_at: datetime | None = None
+        """When the host was last given a copy (workflow time)."""
         self.stop_why: Ending | None = None
         """Why it was asked to stop, if it was."""
         self.ending: Ending | None = None

@@ -22,6 +22,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "run": Entry("executus.cli.run", "Run an agent and show what it does."),
+    "fork": Entry("executus.cli.fork", "Go on from a step of another run, as a new one."),
     "agents": Entry("executus.cli.agents", "List agents and what is wrong with them."),
     "approve": Entry("executus.cli.decide", "Let a tool call be made that waits for a yes."),
     "deny": Entry("executus.cli.decide", "Do not let it be made; the agent is told."),

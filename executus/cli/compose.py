@@ -21,6 +21,7 @@ from executus.ports import Ports
 from executus.settings import Settings
 from executus.stores.database import Database
 from executus.stores.file_store import FileStore, open_files
+from executus.stores.folder_checkpoints import FolderCheckpoints
 from executus.stores.sql_audit import SqlAudit
 from executus.stores.sql_budget import SqlBudget
 from executus.stores.sql_letters import SqlLetters
@@ -101,6 +102,7 @@ def compose(settings: Settings, *, folder: Path | None = None) -> Composition:
             files=files,
             delivery=deliveries(settings, os.environ),
             letters=SqlLetters(database),
+            checkpointer=FolderCheckpoints(settings.checkpoints) if settings.checkpoints else None,
         ),
     )
     notes = (OFFLINE_NOTE,) if offline else ()

@@ -23,7 +23,9 @@ from executus.cli.place import Place, has_worker, open_place
 from executus.connect import connect
 from executus.delivery_target import DeliveryTarget
 from executus.errors import ConfigError
+from executus.forks import fork_request
 from executus.invocation import Invocation
+from executus.origin import Origin
 from executus.request import RunRequest
 from executus.result import RunResult
 from executus.runs import Runs
@@ -37,18 +39,22 @@ class Order:
 
     prompt: str | None
     """What to ask; None follows the run `run_id`."""
-    agent: RunnableAgent | str
-    """By value, or registered on the worker."""
+    agent: RunnableAgent | str | None
+    """By value, or registered on the worker. None, for a fork: the agent of the run it is of."""
     run_id: str | None
     """None: a new one."""
     caller: str
     """Who asks."""
-    delivery: DeliveryTarget | None
+    delivery: DeliveryTarget | None = None
     """Where the outcome goes too."""
     folder: Path | None
     """What the demo's tools may read; the worker is then ours, because the folder is here."""
     json: bool
     """Print the RunResult and nothing else on stdout."""
+    origin: Origin | None = None
+    """The run to go on from, for a fork."""
+    model: str | None = None
+    """Tier or model spec in place of the agent's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +86,9 @@ async def execute(order: Order, settings: Settings) -> int:
         if order.prompt is None and known is None:
             msg = f"no run `{run_id}` here; give a PROMPT to start it"
             raise ConfigError(msg)
-        task_queue, here = await _task_queue(client, settings, order, run_id, known)
+        # A fork goes where the run it is of has its workers: only they can tell its conversation.
+        near = known or (await _known(client, order.origin.run_id) if order.origin else None)
+        task_queue, here = await _task_queue(client, settings, order, run_id, near)
         if here:
             await stack.enter_async_context(_worker(client, task_queue, settings))
         view = open_view(console)
@@ -102,10 +110,7 @@ async def _follow(session: Session, console: Console) -> int:
     runs = Runs(session.client, task_queue=session.task_queue)
     signals = interrupts()
     if order.prompt is not None:
-        invocation = Invocation(
-            prompt=order.prompt, run_id=run_id, caller_id=order.caller, delivery=order.delivery
-        )
-        await runs.start(RunRequest(agent=order.agent, invocation=invocation))
+        await runs.start(await _request(session, order.prompt))
     follower = Follower(runs, run_id, session.view, signals)
     with session.view as view:
         result = await follower.wait()
@@ -118,6 +123,24 @@ async def _follow(session: Session, console: Console) -> int:
     if follower.interrupted:
         return codes.INTERRUPTED
     return codes.OK if result.status is Status.OK else codes.FAILED
+
+
+async def _request(session: Session, prompt: str) -> RunRequest:
+    order = session.order
+    if order.origin is not None:
+        return await fork_request(
+            session.client,
+            order.origin,
+            agent=order.agent,
+            model_tier=order.model,
+            prompt=prompt,
+            run_id=session.run_id,
+            caller_id=order.caller or None,
+        )
+    invocation = Invocation(
+        prompt=prompt, run_id=session.run_id, caller_id=order.caller, delivery=order.delivery
+    )
+    return RunRequest(agent=order.agent or "", invocation=invocation)
 
 
 def _tell(session: Session, console: Console, result: RunResult) -> None:
@@ -165,15 +188,15 @@ async def _task_queue(
     settings: Settings,
     order: Order,
     run_id: str,
-    known: WorkflowExecutionDescription | None,
+    near: WorkflowExecutionDescription | None,
 ) -> tuple[str, bool]:
     """Where the run goes, and whether its worker is ours.
 
     A worker of ours has a task queue of its own, named for the run: on the shared one it would take
     the work of other people's runs, whose tools and folder it does not have.
     """
-    if known is not None:
-        return known.task_queue, not await has_worker(client, known.task_queue)
+    if near is not None:
+        return near.task_queue, not await has_worker(client, near.task_queue)
     if order.folder is None and await has_worker(client, settings.task_queue):
         return settings.task_queue, False
     return f"{settings.task_queue}.{run_id}", True

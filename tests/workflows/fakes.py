@@ -145,6 +145,9 @@ class FakeEngine:
             return self.tool(call, len(self.calls) - 1)
         return ok(call, f"result {len(self.calls)} {n}")
 
+    async def save(self) -> None:
+        assert_well_formed(self.transcript.messages)
+
     async def compact(self, step_id, fold):
         self.folds.append(fold)
         return self.summary(fold) if callable(self.summary) else self.summary

@@ -1,0 +1,243 @@
+"""Forks and checkpoints: a new run from any step of another, and the host's own copies."""
+
+import asyncio
+
+import pytest
+from temporalio.client import Client
+
+from executus import Reason, RunnableAgent, Status
+from executus.checkpoint import Checkpoint
+from executus.cli.app import invoke
+from executus.errors import StoreError, UserError
+from executus.limits import Defaults
+from executus.models.scripted import call, fail, hang, say
+from executus.origin import Origin
+from executus.ports import Ports
+from executus.stores.folder_checkpoints import FolderCheckpoints
+from executus.stores.memory import MemoryAudit
+from executus.tools import tool
+
+from .kit import assert_closed_once, kit
+from .test_long_runs import chain
+
+RAN: list[int] = []
+
+
+@tool(effect="pure")
+async def look(n: int) -> str:
+    """Look at something."""
+    RAN.append(n)
+    return f"seen {n}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_ran():
+    RAN.clear()
+
+
+def looks(k, count: int = 3, then=None):
+    """A script that looks `count` times by what it is shown, and says so in the end."""
+
+    def script(request):
+        seen = [m.message.parts[0].text for m in request.messages if m.message.role == "tool"]
+        if len(seen) < count:
+            return call("look", n=len(seen) + 1)
+        return then or say(f"{', '.join(seen)}; last: {request.messages[-1].message.role}")
+
+    return script
+
+
+async def forked(k, run_id: str, step_id: str | None = None, **fields):
+    handle = await k.runs.fork(Origin(run_id=run_id, step_id=step_id), **fields)
+    return await k.outcome(handle.id)
+
+
+async def test_a_fork_of_a_failed_run_goes_on_where_it_failed_and_succeeds(env):
+    async with kit(env, tools=[look]) as k:
+        k.scripts["good"] = looks(k)
+        source = await k.run(looks(k, 2, fail("request_rejected", "no")), tools=("look",))
+        assert source.result.reason is Reason.REQUEST_REJECTED
+        out = await forked(k, source.result.run_id, model_tier="scripted/good")
+        assert (out.result.status, out.result.output) == (
+            Status.OK,
+            "seen 1, seen 2, seen 3; last: tool",
+        )
+        assert RAN == [1, 2, 3], "what had run, ran again"
+        assert out.activities == [
+            "executus.resolve",
+            "executus.budget.check",
+            "executus.audit.start",
+            "executus.origin",
+            "executus.model",
+            "tool.look",
+            "executus.model",
+            "executus.budget.commit",
+            "executus.audit.close",
+        ]
+        await assert_closed_once(k, out)
+        (row,) = [r for r in await k.audit.rows(out.result.run_id) if r.name == "forked"]
+        assert source.result.run_id in str(row.body)
+
+
+async def test_a_fork_begins_after_the_step_that_is_named_and_asks_what_it_is_given(env):
+    async with kit(env, tools=[look]) as k:
+        source = await k.run(looks(k), tools=("look",))
+        for step, ran in (("m1", [2, 3]), ("m2.t1", [3])):
+            RAN.clear()
+            out = await forked(k, source.result.run_id, step)
+            assert (out.result.output, RAN) == ("seen 1, seen 2, seen 3; last: tool", ran)
+        more = await forked(k, source.result.run_id, prompt="and now?")
+        assert more.result.output.endswith("last: user")
+
+
+async def test_a_finished_run_is_answered_again_only_by_a_fork(env):
+    async with kit(env, tools=[look]) as k:
+        request = k.request(looks(k), tools=("look",), run_id="done-once")
+        await k.runs.run(request)
+        again = await k.runs.start(request)
+        assert (await k.runs.result(again.id)).run_id == "done-once"
+        assert RAN == [1, 2, 3], "a finished run was resumed by accident"
+        out = await forked(k, "done-once")
+        assert out.result.run_id != "done-once"
+        assert out.result.output == "seen 1, seen 2, seen 3; last: tool"
+
+
+async def test_a_running_run_is_forked_at_its_last_answered_step_and_not_disturbed(env):
+    async with kit(env, tools=[look]) as k:
+        k.scripts["good"] = looks(k)
+        handle = await k.start(looks(k, 2, hang()), tools=("look",))
+        while len((await k.runs.state(handle.id)).steps) < 5:
+            await asyncio.sleep(0.02)
+        out = await forked(k, handle.id, model_tier="scripted/good")
+        assert out.result.output.startswith("seen 1, seen 2, seen 3")
+        assert (await k.runs.state(handle.id)).stage == "running"
+        await k.runs.cancel(handle.id)
+        assert (await k.runs.result(handle.id)).status is Status.CANCELLED
+
+
+async def test_a_fork_reads_a_run_of_several_executions_at_an_early_step(env):
+    async with kit(env, tools=[look], defaults=Defaults(history_events=50)) as k:
+        source = await k.start(looks(k, 10), tools=("look",), max_iterations=20)
+        assert (await k.runs.result(source.id)).status is Status.OK
+        assert len(await chain(k, source.id)) > 1
+        RAN.clear()
+        out = await k.runs.fork(Origin(run_id=source.id, step_id="m2"))
+        assert (await k.runs.result(out.id)).status is Status.OK
+        assert RAN[0] == 3
+
+
+async def test_nobody_forks_the_run_of_another_caller(env):
+    async with kit(env, tools=[look]) as k:
+        source = await k.run(looks(k), tools=("look",))
+        out = await forked(k, source.result.run_id, caller_id="mallory")
+        assert (out.result.reason, out.result.usage.total_tokens) == (Reason.INVALID_REQUEST, 0)
+        assert "knows no run" in out.result.error
+        assert "seen" not in out.result.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("run_id", "step", "why"),
+    [("the-source", "m9", "model turns: m1, m2, m3"), ("nobody", None, "knows no run nobody")],
+)
+async def test_a_place_that_is_not_there_is_named_with_the_known_ones(env, run_id, step, why):
+    async with kit(env, tools=[look]) as k:
+        request = k.request(looks(k, 2), tools=("look",), run_id=None)
+        source = (await k.runs.run(request)).run_id
+        where = source if run_id == "the-source" else run_id
+        agent = RunnableAgent(name="x", model_tier=request.agent.model_tier)
+        out = await forked(k, where, step, agent=agent, caller_id="ann")
+        assert out.result.reason is Reason.INVALID_REQUEST
+        assert why in out.result.error
+
+
+class Copies:
+    """A checkpointer that can be down."""
+
+    def __init__(self) -> None:
+        self.kept: list[Checkpoint] = []
+        self.down = 0
+
+    async def save(self, checkpoint: Checkpoint) -> None:
+        if self.down:
+            self.down -= 1
+            raise StoreError("down")
+        self.kept.append(checkpoint)
+
+    async def load(self, run_id: str) -> Checkpoint | None:
+        return next((c for c in reversed(self.kept) if c.run_id == run_id), None)
+
+
+async def test_copies_are_throttled_and_the_last_one_is_kept_in_every_ending(env):
+    copies = Copies()
+    ports = Ports(audit=MemoryAudit(), checkpointer=copies)
+    async with kit(env, tools=[look], ports=ports, defaults=Defaults(checkpoint_seconds=3600)) as k:
+        out = await k.run(looks(k, 4), tools=("look",))
+        assert [(c.status, c.iteration) for c in copies.kept] == [("running", 1), ("ok", 5)]
+        assert copies.kept[-1].messages[-1].text == out.result.output
+        assert out.activities.count("executus.checkpoint") == 2
+        failed = await k.run([call("look", n=1), fail("request_rejected", "no")], tools=("look",))
+        assert copies.kept[-1].run_id == failed.result.run_id
+        assert copies.kept[-1].status == "error"
+
+
+async def test_a_save_that_failed_is_not_throttled_away(env):
+    copies = Copies()
+    ports = Ports(audit=MemoryAudit(), checkpointer=copies)
+    async with kit(env, tools=[look], ports=ports, defaults=Defaults(checkpoint_seconds=3600)) as k:
+        copies.down = 3
+        out = await k.run(looks(k, 3), tools=("look",))
+        assert [(c.status, c.iteration) for c in copies.kept] == [("running", 2), ("ok", 4)]
+        assert out.result.status is Status.OK
+
+
+async def test_a_run_that_temporal_has_forgotten_goes_on_from_its_copy(env, tmp_path):
+    folder = FolderCheckpoints(tmp_path / "copies")
+    ports = Ports(checkpointer=folder)
+    async with kit(env, tools=[look], ports=ports) as k:
+        k.scripts["good"] = looks(k)
+        source = await k.run(looks(k, 2, fail("request_rejected", "no")), tools=("look",))
+        copy = await folder.load(source.result.run_id)
+        await folder.save(copy.model_copy(update={"run_id": "forgotten"}))
+        agent = RunnableAgent(name="x", model_tier="scripted/good", tools=("look",))
+        with pytest.raises(UserError, match="--agent, --caller"):
+            await k.runs.fork(Origin(run_id="forgotten"))
+        out = await forked(k, "forgotten", agent=agent, caller_id="ann")
+        assert out.result.output == "seen 1, seen 2, seen 3; last: tool"
+        other = await forked(k, "forgotten", agent=agent, caller_id="mallory")
+        assert other.result.reason is Reason.INVALID_REQUEST
+
+
+async def test_an_older_copy_that_arrives_late_changes_nothing_and_a_broken_one_is_named(tmp_path):
+    folder = FolderCheckpoints(tmp_path)
+    from datetime import UTC, datetime
+
+    late = Checkpoint(
+        run_id="a/../b",
+        workflow_run_id="w",
+        caller_id="ann",
+        agent_id="x",
+        status="running",
+        iteration=2,
+        steps_total=3,
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    await folder.save(late.model_copy(update={"status": "ok", "iteration": 3}))
+    await folder.save(late)
+    assert (await folder.load("a/../b")).status == "ok"
+    (file,) = tmp_path.iterdir()
+    file.write_text("{")
+    with pytest.raises(StoreError, match=r"a/\.\./b: not readable"):
+        await folder.load("a/../b")
+
+
+async def test_the_command_line_forks_a_run(env, monkeypatch, capfd, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEMPORAL_ADDRESS", env.client.service_client.config.target_host)
+    client = await Client.connect(env.client.service_client.config.target_host)
+    async with kit(env, tools=[look], client=client) as k:
+        source = await k.run(looks(k), tools=("look",))
+        run_id = source.result.run_id
+        assert await asyncio.to_thread(invoke, ["fork", run_id, "--at", "third"]) == 2
+        assert "written m3 or m3.t2" in capfd.readouterr().err
+        assert await asyncio.to_thread(invoke, ["fork", run_id, "--id", run_id]) == 2
+        assert "a fork is a new run" in capfd.readouterr().err
