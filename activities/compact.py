@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from temporalio import activity
@@ -26,7 +26,7 @@ from executus.message import (
 from executus.models.provider import ModelRequest, WireMessage
 from executus.plan import ModelTarget, RunPlan
 from executus.redact import Redactor
-from executus.rows import model_row
+from executus.rows import hidden, model_row
 from executus.sanitize import cap_text
 from executus.transcript import view
 
@@ -95,12 +95,14 @@ class Compact:
         self._conversations.remember(summary)
         audit = self._host.ports.audit
         if audit is not None and "audit" in plan.wired:
-            row = _row(step, output, time.monotonic() - begun)
+            row = _row(step, output, time.monotonic() - begun, plan.secret_tools)
             await calls.record(audit.record(step.key.run_id, [row]))
         return output
 
 
-def _row(step: CompactInput, output: CompactOutput, seconds: float) -> AuditRow:
+def _row(
+    step: CompactInput, output: CompactOutput, seconds: float, secret: Collection[str]
+) -> AuditRow:
     written = ModelStepOutput(
         message=output.summary,
         stop="end",
@@ -110,7 +112,9 @@ def _row(step: CompactInput, output: CompactOutput, seconds: float) -> AuditRow:
         attempt=output.attempt,
     )
     now = datetime.now(UTC)
-    return model_row(step.step_id, "compact", written, now, seconds, phase=step.phase)
+    return model_row(
+        step.step_id, "compact", written, now, seconds, phase=step.phase, secret=secret
+    )
 
 
 def render(
@@ -120,7 +124,7 @@ def render(
 
     Arguments of tools marked `secret_arguments` do not appear at all.
     """
-    secret = {tool.name for tool in plan.tools if tool.secret_arguments}
+    secret = plan.secret_tools
     lines: list[str] = []
     for i in view(messages):
         message = messages[i]
@@ -131,7 +135,7 @@ def render(
     return "\n\n".join(line for line in lines if line)
 
 
-def _render(role: str, part: Part, secret: set[str], redactor: Redactor) -> str:
+def _render(role: str, part: Part, secret: Collection[str], redactor: Redactor) -> str:
     match part:
         case TextPart():
             return f"[{role}]\n{redactor.text(part.text)}"
@@ -146,9 +150,9 @@ def _render(role: str, part: Part, secret: set[str], redactor: Redactor) -> str:
             return ""
 
 
-def _arguments(call: ToolCallPart, secret: set[str], redactor: Redactor) -> str:
+def _arguments(call: ToolCallPart, secret: Collection[str], redactor: Redactor) -> str:
     if call.name in secret:
-        return f"[redacted {len(call.arguments)}]"
+        return hidden(call.arguments)
     try:
         return json.dumps(redactor.value(json.loads(call.arguments)), ensure_ascii=False)
     except (ValueError, RecursionError):

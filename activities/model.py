@@ -64,9 +64,15 @@ class ModelStep:
         self._conversations.remember(message)
         audit = self._host.ports.audit
         if audit is not None and "audit" in plan.wired:
-            seconds = time.monotonic() - begun
-            now = datetime.now(UTC)
-            row = model_row(step.step_id, "model", output, now, seconds, phase=step.phase)
+            row = model_row(
+                step.step_id,
+                "model",
+                output,
+                datetime.now(UTC),
+                time.monotonic() - begun,
+                phase=step.phase,
+                secret=plan.secret_tools,
+            )
             await calls.record(audit.record(step.key.run_id, [row]))
         return output
 

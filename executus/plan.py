@@ -162,6 +162,11 @@ class RunPlan(Data):
         listed = self.catalogue if any(tool.name == SKILL_USE for tool in self.tools) else ""
         return "\n\n".join(text for text in (self.system_prompt, listed) if text)
 
+    @property
+    def secret_tools(self) -> frozenset[str]:
+        """Names of the tools whose arguments nobody is shown."""
+        return frozenset(tool.name for tool in self.tools if tool.secret_arguments)
+
 
 class Refusal(Data):
     """Why a request cannot be planned."""

@@ -1,5 +1,6 @@
 """Audit rows of steps: built alike by the activity that did the work and by a late close."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from pydantic import JsonValue
@@ -9,6 +10,11 @@ from executus.contracts import ModelStepOutput
 from executus.message import Message, ToolResultPart
 from executus.step import StepRecord
 from executus.usage import Usage
+
+
+def hidden(arguments: str) -> str:
+    """What stands in for a call's arguments where nobody may see them."""
+    return f"[redacted {len(arguments)}]"
 
 
 def row_key(step_id: str, attempt: int) -> str:
@@ -24,8 +30,9 @@ def model_row(
     seconds: float,
     *,
     phase: str = "",
+    secret: Collection[str],
 ) -> AuditRow:
-    """Row of a model step, from its output."""
+    """Row of a model step, from its output. `secret`: tools whose arguments are hidden."""
     row = _message_row(
         row_key(step_id, output.attempt),
         output.message,
@@ -35,6 +42,7 @@ def model_row(
         seconds=seconds,
         usage=output.usage,
         cost_micro_usd=output.cost_micro_usd,
+        secret=secret,
     )
     return in_phase(row, phase)
 
@@ -78,12 +86,30 @@ def tool_row(
     )
 
 
-def late_row(step: StepRecord, attempt: int, message: Message | None, arguments: str) -> AuditRow:
-    """Row of a step that its activity could not write: a lost attempt, or an audit outage."""
-    return in_phase(_late_row(step, attempt, message, arguments), step.phase)
+def late_row(
+    step: StepRecord,
+    attempt: int,
+    message: Message | None,
+    arguments: str,
+    *,
+    secret: Collection[str],
+) -> AuditRow:
+    """Row of a step that its activity could not write: a lost attempt, or an audit outage.
+
+    `secret`: tools whose arguments are hidden.
+    """
+    if arguments and step.kind.removeprefix("tool.") in secret:
+        arguments = hidden(arguments)
+    return in_phase(_late_row(step, attempt, message, arguments, secret), step.phase)
 
 
-def _late_row(step: StepRecord, attempt: int, message: Message | None, arguments: str) -> AuditRow:
+def _late_row(
+    step: StepRecord,
+    attempt: int,
+    message: Message | None,
+    arguments: str,
+    secret: Collection[str],
+) -> AuditRow:
     at = step.ended_at or step.started_at
     seconds = (at - step.started_at).total_seconds()
     key = row_key(step.id, attempt)
@@ -112,6 +138,7 @@ def _late_row(step: StepRecord, attempt: int, message: Message | None, arguments
             usage=step.usage,
             cost_micro_usd=step.cost_micro_usd,
             summary=step.summary,
+            secret=secret,
         )
     kind = "tool" if step.kind.startswith("tool.") else step.kind
     content: dict[str, JsonValue] = {"arguments": arguments} if arguments else {}
@@ -138,9 +165,14 @@ def _message_row(
     usage: Usage | None,
     cost_micro_usd: int | None,
     summary: str = "",
+    secret: Collection[str],
 ) -> AuditRow:
     calls: list[JsonValue] = [
-        {"id": call.id, "name": call.name, "arguments": call.arguments}
+        {
+            "id": call.id,
+            "name": call.name,
+            "arguments": hidden(call.arguments) if call.name in secret else call.arguments,
+        }
         for call in message.tool_calls
     ]
     return AuditRow(

@@ -10,10 +10,12 @@ from executus.workflows.run import Run
 def late_steps(run: Run, start: int) -> StepsPage:
     """Rows of this execution's steps from `start` on, at most about 900 KB of them."""
     ledger, rows, room = run.ledger, list[AuditRow](), PAGE_BYTES
+    secret = run.plan.secret_tools if run.plan is not None else frozenset[str]()
     for step in ledger.steps[start:]:
         index = ledger.messages.get(step.id)
         message = run.transcript.messages[index] if index is not None else None
-        row = late_row(step, ledger.attempts[step.id], message, _arguments(run, step.id))
+        arguments = _arguments(run, step.id)
+        row = late_row(step, ledger.attempts[step.id], message, arguments, secret=secret)
         room -= len(row.model_dump_json())
         if rows and room < 0:
             break
