@@ -22,7 +22,7 @@ $(READY): pyproject.toml uv.lock
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "executus needs Python 3.11 or newer; set PYTHON=")' && \
 	  $(PYTHON) -m venv .venv && \
 	  $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
-	  $(BIN)/python -m pip install -qq --editable '.[server,postgres,s3]' --group dev; \
+	  $(BIN)/python -m pip install -qq --editable '.[server,postgres,s3,mcp]' --group dev; \
 	fi
 	@touch $@
 

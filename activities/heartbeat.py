@@ -15,6 +15,22 @@ BEAT_SECONDS = 1.0
 """Between beats. The worker sends at most one a second (`max_heartbeat_throttle_interval`)."""
 
 
+class Told:
+    """What a tool last said of itself: the beats that follow say it again, or it would be lost."""
+
+    def __init__(self) -> None:
+        self._details: tuple[object, ...] = ()
+
+    def __call__(self, *details: object) -> None:
+        """Beat, with these details."""
+        self._details = details
+        activity.heartbeat(*details)
+
+    def last(self) -> Sequence[object]:
+        """The latest details."""
+        return self._details
+
+
 @asynccontextmanager
 async def beating(details: Callable[[], Sequence[Any]] = tuple) -> AsyncGenerator[None]:
     """Heartbeat every second while the block runs, with what `details` answers then."""

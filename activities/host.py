@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from executus.agent import RunnableAgent
 from executus.limits import Defaults
+from executus.mcp.source import McpSource
 from executus.models.registry import Models
 from executus.packs import Packs
 from executus.ports import Ports
@@ -22,6 +23,8 @@ class Host:
     """Providers, tiers, health, prices."""
     tools: Registry
     """Every tool this worker has."""
+    mcp: McpSource = field(default_factory=McpSource)
+    """MCP servers whose tools agents may name."""
     agents: Mapping[str, RunnableAgent] = field(default_factory=dict[str, RunnableAgent])
     """Agents that may be started by name."""
     packs: Packs = field(default_factory=Packs)

@@ -28,7 +28,7 @@ def plan_phases(
     problem = phases_problem(agent.phases)  # a copy made with model_copy was never validated
     if problem is not None:
         raise BadPhase(problem)
-    return tuple(_planned(phase, bounds, tools, resolve) for phase in agent.phases)
+    return tuple(_planned(phase, agent, bounds, tools, resolve) for phase in agent.phases)
 
 
 def every_target(phases: Iterable[PhasePlan]) -> tuple[ModelTarget, ...]:
@@ -37,13 +37,17 @@ def every_target(phases: Iterable[PhasePlan]) -> tuple[ModelTarget, ...]:
 
 
 def _planned(
-    phase: Phase, bounds: Defaults, tools: Sequence[ToolDef], resolve: Resolver
+    phase: Phase,
+    agent: RunnableAgent,
+    bounds: Defaults,
+    tools: Sequence[ToolDef],
+    resolve: Resolver,
 ) -> PhasePlan:
     return PhasePlan(
         name=phase.name,
         system_prompt=clean_text(phase.system_prompt),
         targets=resolve(phase.model_tier or bounds.model_tier),
-        tools=_tools(phase, [tool.name for tool in tools]),
+        tools=_tools(phase, agent, tools),
         max_iterations=1 if phase.bare else phase.max_iterations or bounds.max_iterations,
         max_runtime=phase.max_runtime,
         optional=phase.optional,
@@ -52,12 +56,27 @@ def _planned(
     )
 
 
-def _tools(phase: Phase, granted: Sequence[str]) -> tuple[str, ...]:
+def _tools(phase: Phase, agent: RunnableAgent, granted: Sequence[ToolDef]) -> tuple[str, ...]:
+    """What the phase's names mean: a tool, or whatever the agent's own name for a source brought.
+
+    That may be nothing, when an optional server does not answer.
+    """
     if phase.bare:
         return ()
-    unknown = [name for name in phase.tools if name not in granted]
+    meant = {name: _meant(name, granted) for name in phase.tools}
+    unknown = [name for name, tools in meant.items() if not tools and name not in agent.tools]
     if unknown:
-        known = ", ".join(granted) or "none"
+        known = ", ".join(tool.name for tool in granted) or "none"
         text = f"phase `{phase.name}`: {', '.join(unknown)} is not among the agent's tools: {known}"
         raise BadPhase(text)
-    return phase.tools or tuple(granted)
+    if not phase.tools:
+        return tuple(tool.name for tool in granted)
+    return tuple(dict.fromkeys(tool for tools in meant.values() for tool in tools))
+
+
+def _meant(name: str, granted: Sequence[ToolDef]) -> list[str]:
+    return [
+        tool.name
+        for tool in granted
+        if name in {tool.name, tool.source or tool.name} or tool.source.startswith(f"{name}/")
+    ]

@@ -1,11 +1,14 @@
 """`executus.resolve`: freeze what a run needs to know about its host."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from executus.activities.conversation import Conversations
 from executus.activities.delegates import ClashingTools, UnknownAgents, delegates
+from executus.activities.grants import Grant, SourceDown, granted
 from executus.activities.host import Host
 from executus.activities.human import ASK_HUMAN, ask_human
 from executus.activities.phases import BadPhase, every_target, plan_phases
@@ -27,6 +30,9 @@ from executus.tools.read_more import FILE_TOOLS
 
 MAX_PLAN_BYTES = 900_000
 """JSON bytes of a plan: system prompt and tool schemas together."""
+LISTING_SECONDS = 8.0
+"""Seconds one attempt waits for MCP servers, below the activity's own time-out. They go on starting
+meanwhile, each for its own `connect_seconds`."""
 
 
 class Resolve:
@@ -57,16 +63,9 @@ class Resolve:
         caller = Caller(
             caller_id=asked.caller_id, tenant_id=asked.tenant_id, agent_id=agent.identity
         )
-        try:
-            tools = self._host.tools.grant(
-                self._registered(agent, files=asked.files),
-                caller=caller,
-                visibility=agent.visibility,
-                default_result_bytes=bounds.tool_result_bytes,
-            )
-        except UnknownTool as error:
-            raise _Refused(Reason.UNKNOWN_TOOL, str(error)) from None
+        grant = await self._grant(agent, asked, caller, bounds)
         packs = self._packs(agent)
+        tools = grant.tools
         if packs:
             tools = (*tools, self._skill_use.definition(bounds.tool_result_bytes))
         children = await self._children(agent, asked, bounds, {tool.name for tool in tools})
@@ -75,16 +74,16 @@ class Resolve:
             if problem is not None:
                 raise _Refused(Reason.INVALID_REQUEST, f"{name}: {problem}")
         human = (ask_human(bounds.tool_result_bytes),) if ASK_HUMAN in agent.tools else ()
-        granted = (*tools, *children, *human)
-        phases = self._phases(agent, bounds, granted)
-        prompt = (self._host.system_header, agent.system_prompt)
+        tools = (*tools, *children, *human)
+        phases = self._phases(agent, bounds, tools)
+        prompt = (self._host.system_header, agent.system_prompt, _without(grant.missing))
         plan = RunPlan(
             agent_id=agent.identity,
             agent_name=agent.name,
             system_prompt=clean_text("\n\n".join(text for text in prompt if text)),
             targets=every_target(phases) or self._targets(bounds.model_tier),
             summary_targets=self._summary_targets(bounds),
-            tools=granted,
+            tools=tools,
             packs=tuple(pack.ref for pack in packs),
             catalogue=catalogue(packs),
             approvals=(*self._host.approvals, *agent.approvals),
@@ -123,6 +122,34 @@ class Resolve:
         )
         if problem is not None:
             raise _Refused(Reason.DELIVERY_REFUSED, f"delivery: {problem}")
+
+    async def _grant(
+        self, agent: RunnableAgent, asked: ResolveInput, caller: Caller, bounds: Defaults
+    ) -> Grant:
+        """The agent's tools.
+
+        Raises:
+            ApplicationError: a server is still starting; the next attempt finds it further on.
+        """
+        names = self._registered(agent, files=asked.files)
+        try:
+            async with asyncio.timeout(LISTING_SECONDS):
+                return await granted(
+                    self._host,
+                    names,
+                    caller=caller,
+                    visibility=agent.visibility,
+                    default_result_bytes=bounds.tool_result_bytes,
+                )
+        except UnknownTool as error:
+            raise _Refused(Reason.UNKNOWN_TOOL, str(error)) from None
+        except ConfigError as error:
+            raise _Refused(Reason.INVALID_REQUEST, str(error)) from None
+        except SourceDown as error:
+            raise _Refused(Reason.MCP_UNAVAILABLE, str(error)) from None
+        except TimeoutError:
+            text = "an MCP server of the agent has not started yet"
+            raise ApplicationError(text, type="executus.mcp_starting") from None
 
     def _agent(self, asked: RunnableAgent | str) -> RunnableAgent:
         if isinstance(asked, RunnableAgent):
@@ -187,6 +214,14 @@ class Resolve:
         if not bounds.compaction_ratio or tier is None or not self._host.models.has_tier(tier):
             return ()
         return self._targets(tier)
+
+
+def _without(missing: Sequence[str]) -> str:
+    """What the model is told of servers that do not answer."""
+    if not missing:
+        return ""
+    names = ", ".join(missing)
+    return f"Not available in this run, since their server does not answer: the tools of {names}."
 
 
 def bounds_of(agent: RunnableAgent, defaults: Defaults) -> Defaults:

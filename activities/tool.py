@@ -3,23 +3,25 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from temporalio import activity
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
 
 from executus.activities.calls import quietly
 from executus.activities.conversation import Conversations
-from executus.activities.heartbeat import beating
+from executus.activities.heartbeat import Told, beating
 from executus.activities.host import Host
 from executus.activities.skill import skill_tool
 from executus.activities.spill import spill
-from executus.contracts import ToolInput, ToolOutput, tool_activity
+from executus.contracts import TOOL_PREFIX, ToolInput, ToolOutput, tool_activity
 from executus.digest import digest
 from executus.files import FileScope
 from executus.images import attached_message, text_room
 from executus.message import Message, ToolOutcome, ToolResultPart
-from executus.rows import in_phase, tool_row
+from executus.rows import hidden, in_phase, tool_row
 from executus.steer import TOOL_STEER
 from executus.summary import summarize_call, summarize_result
 from executus.tools import Tool, ToolContext
@@ -34,6 +36,9 @@ SPILL_SECONDS = 8.0
 LOCAL_SPILL_SECONDS = 3.0
 """The same inside a workflow task, which must answer the server within 10 s."""
 
+NOT_FOUND = "NotFoundError"
+"""What the SDK calls the failure of an activity that a worker does not have."""
+
 
 class ToolActivities:
     """Runs a host's tools."""
@@ -42,10 +47,30 @@ class ToolActivities:
         self._host = host
         self._conversations = conversations
 
-    def activities(self) -> list[Callable[[ToolInput], Awaitable[ToolOutput]]]:
-        """One activity for each tool of the registry, and for those that executus has itself."""
+    def activities(self) -> list[Callable[..., Awaitable[ToolOutput]]]:
+        """One for each tool of the registry and of executus, and one for those of MCP servers."""
         built_in = skill_tool(self._host, self._conversations)
-        return [self._activity(tool) for tool in (*self._host.tools, built_in)]
+        own: list[Callable[..., Awaitable[ToolOutput]]] = [
+            self._activity(tool) for tool in (*self._host.tools, built_in)
+        ]
+        return [*own, self._dynamic()] if self._host.mcp else own
+
+    def _dynamic(self) -> Callable[[Sequence[RawValue]], Awaitable[ToolOutput]]:
+        """The activity of every name that the worker does not know."""
+
+        @activity.defn(dynamic=True)
+        async def run_named(arguments: Sequence[RawValue]) -> ToolOutput:
+            name = activity.info().activity_type
+            if name.startswith(TOOL_PREFIX) and len(arguments) == 1:
+                payload = arguments[0].payload
+                step: ToolInput = activity.payload_converter().from_payload(payload, ToolInput)
+                tool = self._host.mcp.tool(name.removeprefix(TOOL_PREFIX), step)
+                if tool is not None:
+                    return await self._run(tool, step)
+            text = f"Activity function {name} is not registered on this worker"
+            raise ApplicationError(text, type=NOT_FOUND)
+
+        return run_named
 
     def _activity(self, tool: Tool) -> Callable[[ToolInput], Awaitable[ToolOutput]]:
         @activity.defn(name=tool_activity(tool.name))
@@ -61,8 +86,9 @@ class ToolActivities:
         """
         begun = time.monotonic()
         attempt = activity.info().attempt
-        context = self._context(tool, step, attempt)
-        async with contextlib.nullcontext() if activity.info().is_local else beating():
+        told = Told()
+        context = self._context(tool, step, attempt, told)
+        async with contextlib.nullcontext() if activity.info().is_local else beating(told.last):
             result = await self._result(tool, step, context)
         images = tuple(context.images) if result.outcome == "ok" else ()
         output = ToolOutput(
@@ -79,7 +105,7 @@ class ToolActivities:
         await self._record(tool, step, output, time.monotonic() - begun)
         return output
 
-    def _context(self, tool: Tool, step: ToolInput, attempt: int) -> ToolContext:
+    def _context(self, tool: Tool, step: ToolInput, attempt: int, told: Told) -> ToolContext:
         scope = FileScope(
             run_id=step.files_root, caller_id=step.caller_id, tenant_id=step.tenant_id
         )
@@ -87,7 +113,7 @@ class ToolActivities:
         return ToolContext.of(
             step,
             attempt=attempt,
-            beat=activity.heartbeat,
+            beat=told,
             secrets=self._host.secrets,
             files=RunFiles(store, scope),
             image_bytes=tool.image_bytes,
@@ -137,12 +163,12 @@ class ToolActivities:
             return
         redactor = self._host.redactor
         call = summarize_call(tool.name, step.arguments, tool.secret_arguments, redactor)
-        hidden = f"[redacted {len(step.arguments)}]" if tool.secret_arguments else step.arguments
+        arguments = hidden(step.arguments) if tool.secret_arguments else step.arguments
         row = tool_row(
             step.step_id,
             output.attempt,
             name=tool.name,
-            arguments=hidden,
+            arguments=arguments,
             result=output.result,
             at=datetime.now(UTC),
             seconds=seconds,

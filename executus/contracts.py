@@ -17,6 +17,7 @@ from executus.data import Data, empty
 from executus.delivery_target import DeliveryTarget
 from executus.files import DroppedFile, FileRef, FileScope
 from executus.message import FilePart, ImagePart, Message, ToolResultPart
+from executus.plan import Effect
 from executus.steer import TOOL_STEER
 from executus.transcript import Cursor
 from executus.usage import Usage
@@ -255,6 +256,10 @@ class ToolInput(Data):
     """Attempts this call may have."""
     result_bytes: int
     """Cap of the result."""
+    source: str = ""
+    """See `ToolDef.source`."""
+    effect: Effect = "once"
+    """What the plan says that running it again would mean; for a tool with a source."""
     agent_id: str
     """What runs."""
     caller_id: str

@@ -11,6 +11,7 @@ ExecutusError
 ├── ModelError               a model call failed; says in which class
 ├── ToolError                a tool reports a failure to the model
 │   └── ToolRetry            the same, and trying again may help
+│       └── ToolLost         the same, and what the lost call did is unknown
 ├── DeliveryError            a result could not be delivered; says whether trying again may help
 ├── BadSignature             a delivery that did not come from who it says
 ├── StoreError               a store could not do its work
@@ -131,6 +132,14 @@ class ToolError(ExecutusError):
 
 class ToolRetry(ToolError):
     """Raise it in a `pure` or `idempotent` tool: Temporal tries again, then the model is told."""
+
+
+class ToolLost(ToolRetry):
+    """Raise it in a tool whose call went out and whose answer did not come back.
+
+    A tool that may run again is tried again. Otherwise the result's outcome is `unknown`, and the
+    model is told to verify; of a `pure` tool it is an error, since nothing can have happened.
+    """
 
 
 class DeliveryError(ExecutusError):

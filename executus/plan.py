@@ -89,6 +89,8 @@ class ToolDef(Data):
     """`ask_human`: a call is a question to people, and no activity."""
     agent: RunnableAgent | None = None
     """Set: a call runs this agent as a child run. None: a call is an activity."""
+    source: str = ""
+    """Where it is from when it is no function of the host's: `mcp:<server>/<tool>`."""
 
 
 class PhasePlan(Data):

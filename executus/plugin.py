@@ -10,6 +10,7 @@ import dataclasses
 import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,8 +26,10 @@ from executus.activities.host import Host
 from executus.agent import RunnableAgent
 from executus.agents import Catalogue, load_catalogue
 from executus.backstop import Backstop
-from executus.errors import ConfigError, ExecutusError
+from executus.errors import ConfigError, ExecutusError, MissingExtra
 from executus.limits import Defaults
+from executus.mcp import McpServer
+from executus.mcp.source import McpSource
 from executus.models.registry import Models
 from executus.packs import Packs
 from executus.ports import Ports
@@ -74,6 +77,7 @@ class ExecutusPlugin(SimplePlugin):
         agent_folders: Sequence[str | Path] = (),
         packs: Packs | None = None,
         tools: Sequence[Tool] = (),
+        mcp: Sequence[McpServer] = (),
         models: Models | None = None,
         ports: Ports | None = None,
         defaults: Defaults | None = None,
@@ -90,6 +94,7 @@ class ExecutusPlugin(SimplePlugin):
                 in `catalogue`, and refuses a worker.
             packs: Skill packs that agents may name; None = none. See `executus.packs.load_packs`.
             tools: Tools that this worker runs.
+            mcp: MCP servers whose tools agents may name.
             models: Providers and tiers; None = from the environment.
             ports: Audit, budget, files, delivery and its dead letters; None = none of them.
             defaults: What holds where an agent says nothing.
@@ -99,11 +104,14 @@ class ExecutusPlugin(SimplePlugin):
             approvals: Tool calls of any agent that need a person's yes.
 
         Raises:
-            ConfigError: two agents or two tools have the same name.
+            ConfigError: two agents, tools or servers have the same name.
+            MissingExtra: there are servers, and the extra `mcp` is not installed.
         """
         names = [agent.name for agent in agents]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigError(f"agents registered twice: {', '.join(twice)}")
+        source = McpSource(mcp)
+        _check_mcp(source, tools)
         self.catalogue = Catalogue()
         """Every agent of this host with its source, the broken ones with their problem."""
         self._code = tuple(agents)
@@ -115,12 +123,13 @@ class ExecutusPlugin(SimplePlugin):
         self.host = Host(
             models=models if models is not None else Models.from_environment(),
             tools=Registry([*tools, *own]),
+            mcp=source,
             agents=self._agents,
             packs=packs or Packs(),
             ports=ports,
             defaults=defaults or Defaults(),
             system_header=system_header,
-            secrets=Secrets(secrets, os.environ),
+            secrets=Secrets(secrets, os.environ, source.variables),
             redactor=redactor or Redactor(),
             approvals=tuple(approvals),
         )
@@ -130,6 +139,7 @@ class ExecutusPlugin(SimplePlugin):
             interceptors=[Backstop(self.host.agents, self.host.defaults)],
             workflow_runner=_runner,
             workflow_failure_exception_types=[ExecutusError],
+            run_context=source.serving,
         )
 
     def add_agent_folders(self, folders: Sequence[str | Path]) -> None:
@@ -200,6 +210,17 @@ class ExecutusPlugin(SimplePlugin):
         if config.get("build_id") is None:
             config["build_id"] = BUILD_ID
         return config
+
+
+def _check_mcp(source: McpSource, tools: Sequence[Tool]) -> None:
+    """Refuse now what would fail, or be ambiguous, when a run is planned."""
+    if source and find_spec("mcp") is None:
+        raise MissingExtra("mcp", "an MCP server")
+    for tool in tools:
+        server = tool.name.partition("__")[0]
+        if server in source.servers:
+            msg = f"tool `{tool.name}` looks like one of the MCP server `{server}`: rename one"
+            raise ConfigError(msg)
 
 
 def _converter(existing: DataConverter | None) -> DataConverter:

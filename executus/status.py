@@ -60,6 +60,8 @@ class Reason(StrEnum):
     """The agent names a tool that this caller cannot have."""
     UNKNOWN_PACK = "unknown_pack"
     """The agent names a skill pack that the worker does not have."""
+    MCP_UNAVAILABLE = "mcp_unavailable"
+    """An MCP server that the agent needs does not answer; the message names it."""
     BUDGET_REJECTED = "budget_rejected"
     """The budget check said no; no model was called."""
     BUDGET_UNAVAILABLE = "budget_unavailable"

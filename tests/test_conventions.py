@@ -14,7 +14,12 @@ from executus import contracts
 ROOT = Path(__file__).parent.parent
 TOPS = ("executus", "workflows", "activities")
 MAX_LINES = 400
-PROVIDER_SDKS = {"openai": "executus/models/openai_", "anthropic": "executus/models/anthropic_"}
+PROVIDER_SDKS = {
+    "openai": "executus/models/openai_",
+    "anthropic": "executus/models/anthropic_",
+    "mcp": "executus/mcp/",
+    "mcp_types": "executus/mcp/",
+}
 MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 MUTABLE_CALLS = {"list", "dict", "set", "defaultdict", "deque", "OrderedDict", "bytearray"}
 MUTATORS = {

@@ -19,8 +19,10 @@ from executus.workflows.clock import SLACK
 from executus.workflows.outcome import denial_text
 from executus.workflows.perform import Options, perform
 
+RESOLVE_SECONDS = 60.0
+"""Seconds that resolve may take, retries included: an MCP server may have to start first."""
 PORT_SECONDS = 20.0
-"""Seconds that resolve, reserve and open may each take, retries included."""
+"""Seconds that reserve and open may each take, retries included."""
 SWEEP_MARGIN = 60.0
 """Seconds after the last possible moment of cleanup, from which on the sweeper may ask."""
 
@@ -42,7 +44,7 @@ async def resolve(request: RunRequest) -> Resolved:
     )
     try:
         return await perform(
-            contracts.RESOLVE, asked, Resolved, _options(PORT_SECONDS), f"agent {name}"[:200]
+            contracts.RESOLVE, asked, Resolved, _options(RESOLVE_SECONDS), f"agent {name}"[:200]
         )
     except ActivityError as error:
         if is_cancelled_exception(error):

@@ -197,6 +197,8 @@ class ToolCalls:
             idempotency_key=self._idempotency_key(step_id),
             attempts=attempts,
             result_bytes=tool.result_bytes,
+            source=tool.source,
+            effect=tool.effect,
             agent_id=self.plan.agent_id,
             caller_id=self._run.invocation.caller_id,
             tenant_id=self._run.invocation.tenant_id,

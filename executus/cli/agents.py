@@ -15,9 +15,12 @@ from executus.cli.compose import agents_option, app_option, compose, load_app, w
 from executus.errors import ConfigError, UnknownModel
 from executus.front_matter import dump_yaml
 from executus.json_schema import schema_problem
+from executus.mcp import McpServer
+from executus.mcp.names import reference
 from executus.packs import UnknownPack
 from executus.plugin import ExecutusPlugin
 from executus.settings import load_settings
+from executus.tools import Tool
 from executus.tools.caller import safe_for
 
 PROMPT = "system_prompt"
@@ -113,8 +116,14 @@ def problems_of(entry: Entry, host: Host) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _found(name: str, host: Host) -> Tool | McpServer | None:
+    """What an agent means by `name`; of a server's tool the server, which need not be running."""
+    wanted = reference(name)
+    return host.tools.get(name) if wanted is None else host.mcp.servers.get(wanted.server)
+
+
 def _tool_problems(agent: RunnableAgent, host: Host) -> list[str]:
-    tools = {name: host.tools.get(name) for name in agent.tools if name != ASK_HUMAN}
+    tools = {name: _found(name, host) for name in agent.tools if name != ASK_HUMAN}
     unknown = ", ".join(name for name, tool in tools.items() if tool is None)
     narrow = ", ".join(
         name
@@ -123,7 +132,8 @@ def _tool_problems(agent: RunnableAgent, host: Host) -> list[str]:
     )
     found: list[str] = []
     if unknown:
-        known = ", ".join(sorted(tool.name for tool in host.tools)) or "none"
+        servers = (f"mcp:{name}" for name in host.mcp.servers)
+        known = ", ".join(sorted([*(tool.name for tool in host.tools), *servers])) or "none"
         found.append(f"unknown tools: {unknown}; tools of this host: {known}")
     if narrow:
         found.append(f"tools not meant for {agent.visibility} agents: {narrow}")

@@ -8,7 +8,7 @@ async def add(a: float, b: float) -> float:
     return a + b
 """
 
-from executus.errors import ToolError, ToolRetry
+from executus.errors import ToolError, ToolLost, ToolRetry
 from executus.tools.caller import Caller
 from executus.tools.context import ToolContext
 from executus.tools.registry import Registry, UnknownTool
@@ -20,6 +20,7 @@ __all__ = [
     "Tool",
     "ToolContext",
     "ToolError",
+    "ToolLost",
     "ToolRetry",
     "UnknownTool",
     "tool",

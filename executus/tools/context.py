@@ -31,10 +31,17 @@ class Secrets:
     """Named secrets that tools on this worker may read: an allow-list over a mapping."""
 
     def __init__(
-        self, allowed: Iterable[str] = (), source: Mapping[str, str] | None = None
+        self,
+        allowed: Iterable[str] = (),
+        source: Mapping[str, str] | None = None,
+        hidden: Iterable[str] = (),
     ) -> None:
-        """Allow the names in `allowed`; values come from `source`, else the environment."""
+        """Allow the names in `allowed`; values come from `source`, else the environment.
+
+        Those in `hidden` are taken out of texts too, and handed to nobody.
+        """
         self._allowed = tuple(sorted(set(allowed)))
+        self._hidden = tuple(sorted({*self._allowed, *hidden}))
         self._source = os.environ if source is None else source
 
     def __repr__(self) -> str:
@@ -54,8 +61,8 @@ class Secrets:
         raise ToolError(f"secret {clean_line(name, 64)!r} {problem}; allowed secrets: {known}")
 
     def hide(self, text: str) -> str:
-        """`text` without any allowed secret's value, as it is, URL-quoted or JSON-escaped."""
-        for name in self._allowed:
+        """`text` without any known secret's value, as it is, URL-quoted or JSON-escaped."""
+        for name in self._hidden:
             value = self._source.get(name, "")
             if len(value) < MIN_SECRET:
                 continue

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any, NamedTuple, cast
 
-from executus.errors import ToolError, ToolRetry
+from executus.errors import ToolError, ToolLost, ToolRetry
 from executus.images import text_room
 from executus.jsontext import ArgumentsError
 from executus.message import ImagePart, ToolOutcome, ToolResultPart
@@ -156,11 +156,14 @@ def _failed(
     tool: Tool, context: ToolContext, exc: BaseException, limit: int, redactor: Redactor
 ) -> Invoked:
     text = _words(exc, context, redactor)
-    if not isinstance(exc, ToolError):
+    outcome: ToolOutcome = "error"
+    if isinstance(exc, ToolLost) and tool.effect != "pure":
+        text, outcome = text + UNSURE, "unknown"
+    elif not isinstance(exc, ToolError):
         _log(tool, context, exc, text)
         if tool.effect == "once":
             text += UNSURE
-    return Invoked(_part(tool, context, cap_result(text, min(limit, MAX_TOOL_ERROR)), "error"))
+    return Invoked(_part(tool, context, cap_result(text, min(limit, MAX_TOOL_ERROR)), outcome))
 
 
 def _words(exc: BaseException, context: ToolContext, redactor: Redactor) -> str:

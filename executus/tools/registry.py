@@ -63,6 +63,10 @@ class Registry:
         """The tool called `name`, whoever asks; None when there is none."""
         return self._tools.get(name)
 
+    def visible(self, caller: Caller, visibility: Visibility) -> dict[str, Tool]:
+        """The tools that this caller's agent with this audience may know of, by name."""
+        return {tool.name: tool for tool in self if tool.admits(caller, visibility)}
+
     def grant(
         self,
         names: Iterable[str],
@@ -70,15 +74,18 @@ class Registry:
         caller: Caller,
         visibility: Visibility,
         default_result_bytes: int,
+        others: Sequence[str] = (),
     ) -> tuple[ToolDef, ...]:
         """The named tools in the order given, each once, for an agent with this audience.
+
+        `others`: what the agent may name besides, for the message.
 
         Raises:
             UnknownTool: when one is not registered, or hidden from this caller or audience.
         """
-        visible = {t.name: t for t in self if t.admits(caller, visibility)}
+        visible = self.visible(caller, visibility)
         wanted = tuple(dict.fromkeys(names))
         unknown = [name for name in wanted if name not in visible]
         if unknown:
-            raise UnknownTool(unknown, sorted(visible))
+            raise UnknownTool(unknown, [*sorted(visible), *others])
         return tuple(visible[name].definition(default_result_bytes) for name in wanted)

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import NoneType, SimpleNamespace, UnionType
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -37,6 +37,28 @@ class _Quiet(GenerateJsonSchema):
     """A default that JSON cannot hold is left out of the schema without a warning."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - as in the base
+
+
+class Takes(Protocol):
+    """What a tool takes: a function's typed arguments, or what another source of tools says."""
+
+    @property
+    def context(self) -> tuple[str, ...]:
+        """Parameters that take the ToolContext."""
+        ...
+
+    @property
+    def schema(self) -> dict[str, JsonValue]:
+        """JSON schema for the model."""
+        ...
+
+    def parse(self, text: str, *, secret: bool, redactor: Redactor) -> dict[str, Any]:
+        """Parameter -> value, from the model's text.
+
+        Raises:
+            ArgumentsError: one line with what is wrong.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

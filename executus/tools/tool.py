@@ -20,7 +20,7 @@ from executus.redact import Redactor
 from executus.sanitize import clean_line, clean_text
 from executus.tools.caller import WIDTH, Caller, Callers, admits, checked_callers, safe_for
 from executus.tools.docstring import describe
-from executus.tools.schema import Arguments, arguments_of
+from executus.tools.schema import Takes, arguments_of
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """What OpenAI and Anthropic both accept."""
@@ -48,8 +48,8 @@ class Tool(Generic[P, R]):
     """Its activity is `tool.<name>`."""
     description: str
     """For the model."""
-    arguments: Arguments
-    """Typed arguments and their schema."""
+    arguments: Takes
+    """Its arguments and their schema."""
     effect: Effect
     """What running it again would mean."""
     timeout: float
@@ -198,7 +198,7 @@ def tool(
             local=local,
             requires_approval=requires_approval,
             image_bytes=image_bytes,
-            digest=_digest(own, text, arguments.schema),
+            digest=definition_digest(own, text, arguments.schema),
             _callers=checked_callers(callers),
         )
         _check_options(made)
@@ -207,7 +207,8 @@ def tool(
     return decorate if function is None else decorate(function)
 
 
-def _digest(name: str, description: str, parameters: dict[str, JsonValue]) -> str:
+def definition_digest(name: str, description: str, parameters: dict[str, JsonValue]) -> str:
+    """Digest of what a model is shown of a tool."""
     value = {"description": description, "name": name, "parameters": parameters}
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return digest(text.encode("utf-8"))

@@ -9,6 +9,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.worker import Replayer, Worker
 
 from executus import Defaults, Invocation, Limits, RunnableAgent, RunRequest
+from executus.mcp import McpServer
 from executus.models.registry import Models
 from executus.models.scripted import Scripted
 from executus.packs import Packs
@@ -111,6 +112,7 @@ async def kit(
     *,
     tools: Sequence[Tool] = (),
     agents: Sequence[RunnableAgent] = (),
+    mcp: Sequence[McpServer] = (),
     defaults: Defaults | None = None,
     ports: Ports | None = None,
     models: Models | None = None,
@@ -126,6 +128,7 @@ async def kit(
         tools=tools,
         agents=agents,
         packs=packs,
+        mcp=mcp,
         defaults=defaults or Defaults(),
         ports=ports if ports is not None else Ports(audit=audit, budget=budget, files=files),
         models=models or Models({"fast": "scripted/fast"}, providers=[Scripted(scripts)]),

@@ -1,0 +1,93 @@
+"""A hand-written MCP server on stdio that starts quickly and misbehaves as told: no package would.
+
+`python bare.py MODE [JOURNAL]`
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+MODE = sys.argv[1]
+JOURNAL = Path(sys.argv[2] if len(sys.argv) > 2 else os.devnull)
+CRASHED = Path(f"{JOURNAL}.crashed")
+
+
+def note(what: str) -> None:
+    with JOURNAL.open("a") as file:
+        file.write(what + "\n")
+
+
+def send(message: dict) -> None:
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+class Server:
+    """What it offers, and what it does when it is asked."""
+
+    field = "text"
+
+    def tools(self) -> list[dict]:
+        schema = {"type": "object", "properties": {self.field: {"type": "string"}}}
+        return [{"name": name, "inputSchema": schema} for name in ("echo", "env")]
+
+    def call(self, request: dict) -> dict:
+        name, arguments = request["params"]["name"], request["params"].get("arguments", {})
+        note(f"{name} {json.dumps(arguments)}")
+        if MODE == "crash" or (MODE == "crash-once" and not CRASHED.exists()):
+            CRASHED.touch()
+            os._exit(3)
+        if MODE == "huge":
+            return {"content": [{"type": "text", "text": "x" * 9_000_000}]}
+        if MODE == "no-result":
+            return {"content": "nothing like it"}
+        if MODE == "changing":
+            self.field = "more"
+            send({"method": "notifications/tools/list_changed"})
+        if MODE == "sleep":
+            time.sleep(600)
+        if name == "env":
+            return {"content": [{"type": "text", "text": json.dumps(dict(os.environ))}]}
+        return {"content": [{"type": "text", "text": arguments.get("text", "")}]}
+
+    def answer(self, request: dict) -> None:
+        method = request.get("method")
+        if "id" not in request:
+            note(method)
+            return
+        if method == "initialize":
+            result = {
+                "protocolVersion": "2025-06-18",
+                "capabilities": {"tools": {"listChanged": True}},
+                "serverInfo": {"name": "bare", "version": "1"},
+            }
+        elif method == "tools/list":
+            result = {"tools": self.tools()} | ({"nextCursor": "x"} if MODE == "pages" else {})
+        elif method == "tools/call":
+            result = self.call(request)
+        else:
+            send({"id": request["id"], "error": {"code": -32601, "message": "no such method"}})
+            return
+        send({"id": request["id"], "result": result})
+
+
+def main() -> None:
+    note(f"start {os.getpid()}")
+    if MODE == "die":
+        sys.exit("cannot start: the token is " + os.environ.get("BARE_TOKEN", "missing"))
+    if MODE == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if MODE == "garbage":
+        sys.stdout.write("Welcome to my server!\n")
+    server = Server()
+    for line in sys.stdin:
+        if MODE != "mute":
+            server.answer(json.loads(line))
+    if MODE in {"stubborn", "mute"}:
+        time.sleep(600)
+
+
+main()
