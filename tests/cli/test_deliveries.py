@@ -23,6 +23,7 @@ def test_a_run_is_delivered_to_a_file_of_its_own(executus, tmp_path):
         ("run --id x --deliver file", "needs a PROMPT"),
         ("deliveries retry", "give a RUN, or --all"),
         ("deliveries retry r --all", "give a RUN, or --all"),
+        ("deliveries retry --all --app executus.plugin:ExecutusPlugin", "no `delivery`"),
         ("deliveries drop", "give a RUN, or --older-than"),
     ],
 )

@@ -1,8 +1,10 @@
 """Delivery to stdout and to files, and the choice between kinds."""
 
 import asyncio
+import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,15 @@ async def test_stdout_gets_one_line_of_json(capsys):
     out = capsys.readouterr().out
     assert out.encode() == sent.body + b"\n"
     assert (receipt.id, receipt.target) == (sent.id, "stdout")
+
+
+async def test_a_closed_stdout_may_get_better(monkeypatch):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    with pytest.raises(DeliveryError, match="stdout:") as raised:
+        await Stdout().deliver(item("stdout"))
+    assert not raised.value.permanent
 
 
 async def test_a_run_gets_a_file_of_its_own_and_the_same_again_changes_nothing(tmp_path):

@@ -230,6 +230,21 @@ async def test_an_unreadable_request_to_an_impossible_target_leaves_no_dead_lett
     assert out.activities == END[1:]
 
 
+@pytest.mark.parametrize(
+    ("wiring", "says", "end"),
+    [
+        ({"delivery": None}, "this host delivers nothing", END[1:]),
+        ({"letters": None}, "(gone); not kept", KEPT[1:]),
+    ],
+)
+async def test_an_unreadable_request_is_told_what_the_host_lacks(env, wiring, says, end):
+    p = ports(Box(last=DeliveryError("gone", permanent=True)), **wiring)
+    async with kit(env, ports=p) as k:
+        out = await raw_run(k, UNREADABLE["misspelt"])
+    assert says in out.result.warnings[0]
+    assert out.activities == end
+
+
 async def raw_run(k: Kit, request: object) -> Outcome:
     run_id = f"raw-{uuid.uuid4().hex[:8]}"
     await k.client.start_workflow("executus.AgentRun", request, id=run_id, task_queue=k.queue)
