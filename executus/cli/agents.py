@@ -1,29 +1,34 @@
 """`executus agents`: the agents of a host, where each is from, and what is wrong with it."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from executus.activities.conversation import Conversations
 from executus.activities.host import Host
 from executus.activities.human import ASK_HUMAN
+from executus.activities.resolve import Resolve
 from executus.agent import RunnableAgent
 from executus.agents import Entry
 from executus.cli import exit as codes
 from executus.cli.compose import agents_option, app_option, compose, load_app, with_agents
-from executus.errors import ConfigError, UnknownModel
+from executus.contracts import ResolveInput
+from executus.errors import ConfigError
 from executus.front_matter import dump_yaml
-from executus.json_schema import schema_problem
 from executus.mcp import McpServer
 from executus.mcp.names import reference
-from executus.packs import UnknownPack
 from executus.plugin import ExecutusPlugin
+from executus.sanitize import clean_line
 from executus.settings import load_settings
 from executus.tools import Tool
-from executus.tools.caller import safe_for
+from executus.tools.caller import Caller, safe_for
 
 PROMPT = "system_prompt"
+ANYBODY = "anonymous"
+"""The caller that agents are checked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +103,34 @@ def markdown(fields: dict[str, object]) -> str:
 
 
 def problems_of(entry: Entry, host: Host) -> tuple[str, ...]:
-    """Everything that would keep the agent from running on this host."""
+    """What would keep the agent from running on this host, whoever asks."""
     agent = entry.agent
     if agent is None:
         return (entry.problem or "no agent",)
-    found = [*_tool_problems(agent, host), *_delegate_problems(agent, host)]
+    refusal = asyncio.run(_refusal(agent, host))
+    return (*_tool_problems(agent, host), *([refusal] if refusal else []))
+
+
+async def _refusal(agent: RunnableAgent, host: Host) -> str | None:
+    """What a run of it would be refused for, but for some tools.
+
+    Some are for certain callers only, and a server of others may not run now.
+    """
+    caller = Caller(caller_id=ANYBODY, agent_id=agent.identity)
+    tools = {name: host.tools.get(name) for name in agent.tools}
+    mine = tuple(
+        name
+        for name, tool in tools.items()
+        if name == ASK_HUMAN or (tool is not None and tool.admits(caller, agent.visibility))
+    )
+    if mine != agent.tools:  # its phases may name what is left out now
+        agent = agent.model_copy(update={"tools": mine, "phases": ()})
+    asked = ResolveInput(agent=agent, caller_id=ANYBODY)
     try:
-        host.models.resolve(agent.model_tier or host.defaults.model_tier)
-    except (UnknownModel, ConfigError) as error:
-        found.append(str(error))
-    try:
-        host.packs.named(agent.skill_packs)
-    except UnknownPack as error:
-        found.append(str(error))
-    if agent.output_schema is not None and (why := schema_problem(agent.output_schema)):
-        found.append(f"output_schema: {why}")
-    return tuple(found)
+        resolved = await Resolve(host, Conversations()).resolve(asked)
+    except Exception as error:  # noqa: BLE001 - a palette of the host's own: whatever it raises
+        return clean_line(f"could not be planned: {type(error).__name__}: {error}", 500)
+    return resolved.refusal.message if resolved.refusal is not None else None
 
 
 def _found(name: str, host: Host) -> Tool | McpServer | None:
@@ -138,16 +155,6 @@ def _tool_problems(agent: RunnableAgent, host: Host) -> list[str]:
     if narrow:
         found.append(f"tools not meant for {agent.visibility} agents: {narrow}")
     return found
-
-
-def _delegate_problems(agent: RunnableAgent, host: Host) -> list[str]:
-    """Agents it hands work to that are not there; a palette of the host's own is not asked."""
-    if host.ports.palette is not None:
-        return []
-    named = {name for name in (*agent.sub_agents, *agent.skills) if name.strip()}
-    unknown = ", ".join(sorted(named - host.agents.keys()))
-    known = ", ".join(sorted(host.agents)) or "none"
-    return [f"unknown agents: {unknown}; agents of this host: {known}"] if unknown else []
 
 
 def _names(agent: RunnableAgent) -> dict[str, list[str]]:

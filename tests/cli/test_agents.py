@@ -23,7 +23,11 @@ def lookup(q: str) -> str:
 def secret(q: str) -> str:
     return q
 
-plugin = ExecutusPlugin(agents=[RunnableAgent(name="greeter")], tools=[lookup, secret])
+@tool(callers=["bob"])
+def bobs(q: str) -> str:
+    return q
+
+plugin = ExecutusPlugin(agents=[RunnableAgent(name="greeter")], tools=[lookup, secret, bobs])
 """
 
 
@@ -58,12 +62,13 @@ def test_broken_agents_are_listed_with_their_problem_beside_the_others(
     monkeypatch.setenv("EXECUTUS_AGENTS", "agents")
     (folder / "broken.md").write_text("---\nmodel: x\n---\n")
     (folder / "lost.toml").write_text(
-        'tools = ["nope"]\nmodel_tier = "slow"\nsub_agents = ["reader"]\nskills = ["none"]\n'
+        'tools = ["nope"]\nsub_agents = ["reader"]\nskills = ["none"]\n'
     )
+    (folder / "slow.toml").write_text('model_tier = "slow"\n')
     assert invoke(["agents", "--json"]) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     shown = {line["name"]: line for line in lines}
-    assert set(shown) == {"folder", "reader", "auditor", "broken", "lost"}
+    assert set(shown) == {"folder", "reader", "auditor", "broken", "lost", "slow"}
     wanted = {
         "source": "agents/auditor.md",
         "id": "auditor-1",
@@ -76,10 +81,10 @@ def test_broken_agents_are_listed_with_their_problem_beside_the_others(
     assert {key: shown["auditor"][key] for key in wanted} == wanted
     assert shown["lost"]["sub_agents"] == ["reader"]
     assert "`model`: unknown field; known fields: " in shown["broken"]["problems"][0]
-    unknown, delegates, tier = shown["lost"]["problems"]
-    assert delegates == "unknown agents: none; agents of this host: auditor, folder, lost, reader"
+    unknown, delegates = shown["lost"]["problems"]
     assert unknown.startswith("unknown tools: nope; tools of this host: calculate, list_files")
-    assert "no model tier or alias 'slow'" in tier
+    assert "unknown agent 'none'; registered: auditor, folder, lost, reader" in delegates
+    assert "no model tier or alias 'slow'" in shown["slow"]["problems"][0]
 
 
 def test_show_prints_the_effective_agent_as_a_file_that_is_the_same_agent(
@@ -113,9 +118,10 @@ def test_the_agents_of_an_app_are_checked_against_its_own_tools(
 ) -> None:
     (tmp_path / "an_app.py").write_text(APP)
     for name, text in {
-        "reader": "",
+        "reader": 'tools = ["bobs", "ask_human"]',
         "auditor": "",
         "public": 'tools = ["lookup", "secret"]\nvisibility = "public"\n',
+        "phased": 'tools = ["secret"]\nphases = [{name = "One", tools = ["lookup"]}]\n',
         "typed": 'output_schema = {type = "strange"}\n',
     }.items():
         (folder / f"{name}.toml").write_text(text)
@@ -127,7 +133,8 @@ def test_the_agents_of_an_app_are_checked_against_its_own_tools(
     assert out.startswith("greeter  id greeter")
     assert "PROBLEM tools not meant for public agents: secret\n" in out
     assert "PROBLEM output_schema: $.type" in out
-    assert out.count("PROBLEM") == 2
+    assert "PROBLEM phase `One`: lookup is not among the agent's tools: secret" in out
+    assert out.count("PROBLEM") == 3
 
 
 def test_a_run_takes_an_agent_of_a_folder_by_name(executus, folder) -> None:
