@@ -8,6 +8,7 @@ from executus.activities.child_result import child_result
 from executus.activities.compact import Compact
 from executus.activities.conversation import Conversations
 from executus.activities.deliver import DeliverActivities
+from executus.activities.files import FileActivities
 from executus.activities.host import Host
 from executus.activities.model import ModelStep
 from executus.activities.origin import ReadOrigin
@@ -26,6 +27,7 @@ def every_activity(host: Host) -> list[Callable[..., Any]]:
         Resolve(host, conversations).resolve,
         ModelStep(host, conversations).model,
         Compact(host, conversations).compact,
+        FileActivities(host).stage,
         ports.check,
         ports.commit,
         ports.start,

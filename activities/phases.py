@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from executus.agent import RunnableAgent
 from executus.errors import ConfigError
+from executus.files import READ_MORE
 from executus.limits import Defaults
 from executus.phase import Phase, phases_problem
 from executus.plan import ModelTarget, PhasePlan, ToolDef
@@ -71,7 +72,9 @@ def _tools(phase: Phase, agent: RunnableAgent, granted: Sequence[ToolDef]) -> tu
         raise BadPhase(text)
     if not phase.tools:
         return tuple(tool.name for tool in granted)
-    return tuple(dict.fromkeys(tool for tools in meant.values() for tool in tools))
+    own = [tool.name for tool in granted if tool.name == READ_MORE]
+    named = [tool for tools in meant.values() for tool in tools]
+    return tuple(dict.fromkeys([*named, *own]))
 
 
 def _meant(name: str, granted: Sequence[ToolDef]) -> list[str]:

@@ -16,7 +16,7 @@ from executus.budget import BudgetCheck, BudgetCommit
 from executus.data import Data, empty
 from executus.delivery_target import DeliveryTarget
 from executus.files import DroppedFile, FileRef, FileScope
-from executus.message import FilePart, ImagePart, Message, ToolResultPart
+from executus.message import ImagePart, InputFile, Message, ToolResultPart
 from executus.plan import Effect
 from executus.steer import TOOL_STEER
 from executus.transcript import Cursor
@@ -299,7 +299,7 @@ class StageInput(Data):
 
     scope: FileScope
     """Whose they are."""
-    files: tuple[FilePart | FileRef, ...]
+    files: tuple[InputFile | FileRef, ...]
     """By value, or put there by the client before the run started."""
     attempts: int = Field(default=3, gt=0)
     """Attempts there are: on the last one, what cannot be kept is dropped."""

@@ -20,6 +20,8 @@ MAX_FILE_NAME = 100
 """Characters of a file's name."""
 UNKNOWN_MIME = "application/octet-stream"
 MIME = re.compile(r"[a-z]+/[a-z0-9.+-]{1,80}")
+READ_MORE = "read_more"
+"""The built-in tool that reads them."""
 FILE_ID = re.compile(r"[0-9a-f]{32}")
 SEPARATORS = re.compile(r"[/\\]")
 PLAIN = frozenset("._-+() ")
@@ -85,8 +87,9 @@ def safe_name(name: str) -> str:
     stem, dot, extension = " ".join(plain.split()).strip(" .").rpartition(".")
     if not dot or len(extension) > MAX_FILE_NAME // 4:
         stem, extension = f"{stem}{dot}{extension}", ""
-    room = MAX_FILE_NAME - len(extension) - 1
-    return f"{stem[:room]}.{extension}" if extension else stem[:room] or "file"
+    if not extension:
+        return stem[:MAX_FILE_NAME].rstrip() or "file"
+    return f"{stem[: MAX_FILE_NAME - len(extension) - 1]}.{extension}"
 
 
 def unique_names(names: Iterable[str]) -> list[str]:

@@ -4,7 +4,8 @@ from pydantic import Field, JsonValue
 
 from executus.data import Data
 from executus.delivery_target import DeliveryTarget
-from executus.message import FilePart, ImagePart
+from executus.files import DroppedFile, FileRef
+from executus.message import ImagePart, InputFile
 
 ID_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 
@@ -32,8 +33,12 @@ class Invocation(Data):
     """Named values: shown to the model below the prompt, recorded in the audit."""
     images: tuple[ImagePart, ...] = Field(default=(), max_length=32)
     """Folded into the opening user message."""
-    files: tuple[FilePart, ...] = Field(default=(), max_length=32)
-    """Folded into the opening user message."""
     delivery: DeliveryTarget | None = None
     """Where the outcome goes, whatever it is; None = the caller reads the result. Whether it
     arrives never changes the run."""
+    files: tuple[InputFile | FileRef, ...] = Field(default=(), max_length=32)
+    """With a file store, kept there and described to the model, which reads them by tool; without,
+    folded into the opening user message. By value they must fit into the request:
+    `Runs(client, files=...)` brings larger ones into the store first."""
+    dropped_files: tuple[DroppedFile, ...] = Field(default=(), max_length=64)
+    """Files that a client could not bring into the store: the model is told."""

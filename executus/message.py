@@ -38,10 +38,21 @@ class ImagePart(Data):
     """The encoded image."""
 
 
-class FilePart(Data):
-    """A document, by value."""
+class InputFile(Data):
+    """A file as a caller hands it over; its name may be anything, see `files.safe_name`."""
 
     type: Literal["file"] = "file"
+    name: str = Field(default="", max_length=1_000)
+    """File name."""
+    mime: str = Field(default="", max_length=200)
+    """For example `application/pdf`; unknown when empty."""
+    data: bytes
+    """The content. What is empty or too large is dropped, and the run is told."""
+
+
+class FilePart(InputFile):
+    """A document, by value."""
+
     name: str = Field(min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00-\x1f/\\]+$")
     """File name shown to the model; no path."""
     mime: str = Field(pattern=r"^[a-z]+/[A-Za-z0-9.+-]{1,80}$")

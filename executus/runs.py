@@ -30,12 +30,16 @@ from executus.contracts import (
 from executus.data import Data
 from executus.endings import QUERY_SECONDS, read_ending, read_state
 from executus.errors import RequestError, UserError
+from executus.files import FileScope
 from executus.forks import fork_request
+from executus.message import InputFile
 from executus.origin import Origin
+from executus.ports import Files
 from executus.question import Answer, Decision
 from executus.request import MAX_REQUEST_BYTES, RunRequest
 from executus.result import RunResult
 from executus.sanitize import clean_line
+from executus.staging import stage
 from executus.state import LiveState
 from executus.status import Reason
 from executus.steer import SteerReceipt, SteerRequest
@@ -48,10 +52,17 @@ LOST_QUERY = frozenset({RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED
 class Runs:
     """Agent runs of one client and task queue."""
 
-    def __init__(self, client: Client, task_queue: str = "executus") -> None:
-        """`client` needs the ExecutusPlugin, or at least the pydantic data converter."""
+    def __init__(
+        self, client: Client, task_queue: str = "executus", *, files: Files | None = None
+    ) -> None:
+        """`client` needs the ExecutusPlugin, or at least the pydantic data converter.
+
+        `files` is the workers' own file store: with it, attached files of up to 50,000,000 bytes
+        go there before a run starts, and none of their content through Temporal.
+        """
         self._client = client
         self._task_queue = task_queue
+        self._files = files
 
     async def start(
         self, request: RunRequest, *, static_summary: str | None = None
@@ -61,12 +72,11 @@ class Runs:
         Raises:
             RequestError: the request is too large.
         """
-        size = len(request.model_dump_json())
-        if size > MAX_REQUEST_BYTES:
-            text = f"the request has {size:,} bytes; the limit is {MAX_REQUEST_BYTES:,}"
-            raise RequestError(text, reason=Reason.TOO_LARGE)
         agent = request.agent if isinstance(request.agent, str) else request.agent.name
         run_id = request.invocation.run_id or f"{agent[:100]}-{uuid.uuid4()}"
+        if self._files is not None and request.invocation.files:
+            request = await _staged(self._files, request, run_id)
+        _check_size(request)
         summary = static_summary or clean_line(f"{agent} for {request.invocation.caller_id}", 200)
         try:
             return await self._client.start_workflow(
@@ -200,3 +210,23 @@ class Runs:
                 raise
             raise UserError(f"run {run_id}: {error.message}") from None
         return state
+
+
+async def _staged(store: Files, request: RunRequest, run_id: str) -> RunRequest:
+    """The request with its files in the store, and what could not be brought there."""
+    asked = request.invocation
+    scope = FileScope(run_id=run_id, caller_id=asked.caller_id, tenant_id=asked.tenant_id)
+    done = await stage(store, scope, asked.files)
+    dropped = (*asked.dropped_files, *done.dropped)
+    invocation = asked.model_copy(update={"files": done.kept, "dropped_files": dropped})
+    return request.model_copy(update={"invocation": invocation})
+
+
+def _check_size(request: RunRequest) -> None:
+    size = len(request.model_dump_json())
+    if size <= MAX_REQUEST_BYTES:
+        return
+    text = f"the request has {size:,} bytes; the limit is {MAX_REQUEST_BYTES:,}"
+    if any(isinstance(file, InputFile) for file in request.invocation.files):
+        text += "; bring its files into the workers' store first: Runs(client, files=...)"
+    raise RequestError(text, reason=Reason.TOO_LARGE)

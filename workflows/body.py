@@ -17,13 +17,14 @@ from executus.request import RunRequest
 from executus.status import Reason, Status
 from executus.transcript import TranscriptPage
 from executus.workflows.allowance import Allowance
+from executus.workflows.attached import opening_of
 from executus.workflows.controls import Controls
 from executus.workflows.ending import Ending
 from executus.workflows.engine import TemporalEngine
 from executus.workflows.fork import asks_something, take_up
 from executus.workflows.handover import pack, unpack_loop, unpack_run
 from executus.workflows.loop import AgentLoop
-from executus.workflows.opening import opening_message
+from executus.workflows.opening import check_opening
 from executus.workflows.perform import Options, perform
 from executus.workflows.pipeline import Pipeline
 from executus.workflows.prepare import open_audit, reserve, resolve
@@ -99,7 +100,8 @@ class Body:
         """Resolve, reserve, open: the first execution only."""
         run = self._run
         asks = request.origin is None or asks_something(request)
-        opening = opening_message(request.invocation) if asks else None
+        if asks:
+            check_opening(request.invocation)
         resolved = await resolve(request)
         run.wired = resolved.wired
         if resolved.refusal is not None:
@@ -123,8 +125,8 @@ class Body:
             if late is not None:
                 run.event("audit_late", late)
         await take_up(run, request)
-        if opening is not None:
-            run.transcript.append(opening)
+        if asks:
+            run.transcript.append(await opening_of(run, plan))
         return plan
 
     def _bound(self, request: RunRequest, plan: RunPlan) -> None:

@@ -10,6 +10,7 @@ from executus.errors import RunError
 from executus.origin import ForkAsk, ForkPoint, OriginInput, OriginPage
 from executus.request import RunRequest
 from executus.status import Reason, Status
+from executus.workflows.opening import has_content
 from executus.workflows.perform import Options, perform
 from executus.workflows.run import Run
 
@@ -98,8 +99,7 @@ async def take_up(run: Run, request: RunRequest) -> None:
 
 def asks_something(request: RunRequest) -> bool:
     """Whether something new is asked."""
-    given = request.invocation
-    return bool(given.prompt.strip() or given.inputs or given.images or given.files)
+    return has_content(request.invocation)
 
 
 def _failed(error: ActivityError) -> BaseException:

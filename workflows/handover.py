@@ -39,7 +39,13 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
     """The state of a run between two iterations."""
     messages = shown(run.transcript)
     ledger, allowance, progress = run.ledger, loop.allowance, run.progress
-    bare: dict[str, object] = {"prompt": "", "inputs": {}, "images": (), "files": ()}
+    bare: dict[str, object] = {
+        "prompt": "",
+        "inputs": {},
+        "images": (),
+        "files": (),
+        "dropped_files": (),
+    }
     carry = Carry(
         request=RunRequest(
             agent=plan.agent_name,

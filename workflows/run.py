@@ -13,7 +13,7 @@ from temporalio import workflow
 from executus.audit import AuditOpen
 from executus.contracts import RunKey
 from executus.delivery_target import DeliveryTarget
-from executus.files import FileRef
+from executus.files import FileRef, FileScope
 from executus.invocation import Invocation
 from executus.limits import Defaults
 from executus.plan import Port, RunPlan
@@ -119,6 +119,14 @@ class Run:
             return ""
         lineage = self.request.lineage if self.request else None
         return lineage.root_run_id if lineage else self.key.run_id
+
+    @property
+    def file_scope(self) -> FileScope:
+        """Whose files this run's are."""
+        asked = self.invocation
+        return FileScope(
+            run_id=self.files_root, caller_id=asked.caller_id, tenant_id=asked.tenant_id
+        )
 
     @property
     def stopping(self) -> bool:

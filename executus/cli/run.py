@@ -11,6 +11,7 @@ from executus.agent import RunnableAgent
 from executus.agents import is_agent_file, load_agent, load_catalogue
 from executus.agents.declared import IN_CODE
 from executus.cli import log
+from executus.cli.attach import read_attachments
 from executus.cli.compose import agents_option, with_agents
 from executus.cli.session import Order, execute
 from executus.delivery_target import DeliveryTarget
@@ -36,6 +37,14 @@ LOG_FILE = "run.log"
     help="Folder that the demo agent's tools may read.",
 )
 @click.option(
+    "--file",
+    "attach",
+    multiple=True,
+    metavar="PATH",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File for the agent; more than once for more. Images are shown, other files are read.",
+)
+@click.option(
     "--deliver",
     metavar="KIND[:ADDRESS]",
     help="Where the outcome goes too: stdout, file, file:NAME.jsonl, webhook:NAME, webhook:URL.",
@@ -51,6 +60,7 @@ def run(
     run_id: str | None,
     max_runtime: float | None,
     folder: Path | None,
+    attach: tuple[Path, ...],
     deliver: str | None,
     caller: str,
 ) -> int:
@@ -64,6 +74,8 @@ def run(
     """
     if prompt is None and run_id is None:
         raise click.UsageError("give a PROMPT, or --id to follow a run")
+    if prompt is None and attach:
+        raise click.UsageError("--file needs a PROMPT: a run gets its files when it starts")
     if prompt is None and deliver is not None:
         raise click.UsageError("--deliver needs a PROMPT: a run knows from its start where to")
     target = None if deliver is None else parse_target(deliver)
@@ -75,6 +87,7 @@ def run(
         agent=choose_agent(agent, settings.agents, model_tier=model, max_runtime=max_runtime),
         run_id=run_id,
         caller=caller,
+        attachments=read_attachments(attach),
         delivery=target,
         folder=folder,
         json=as_json,

@@ -4,7 +4,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from temporalio.worker import Worker
 
 from executus.agent import RunnableAgent
 from executus.cli import exit as codes
+from executus.cli.attach import Attachments
 from executus.cli.compose import Composition, compose
 from executus.cli.follow import Follower, interrupts
 from executus.cli.live import View, labelled, open_view, summary_lines
@@ -31,6 +32,7 @@ from executus.result import RunResult
 from executus.runs import Runs
 from executus.settings import Settings
 from executus.status import Status
+from executus.stores.file_store import FileStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ class Order:
     """None: a new one."""
     caller: str
     """Who asks."""
+    attachments: Attachments = field(default_factory=Attachments)
+    """What the agent may look at and read."""
     delivery: DeliveryTarget | None = None
     """Where the outcome goes too."""
     folder: Path | None
@@ -69,6 +73,8 @@ class Session:
     task_queue: str
     here: bool
     """Whether the run's worker is in this process."""
+    files: FileStore | None
+    """The worker's file store, when it is certain that this is it."""
 
 
 async def execute(order: Order, settings: Settings) -> int:
@@ -101,13 +107,15 @@ async def execute(order: Order, settings: Settings) -> int:
             run_id=run_id,
             task_queue=task_queue,
             here=here,
+            # A folder of our own says nothing to a worker elsewhere; a place that is named does.
+            files=composition.files if here or settings.files_url else None,
         )
         return await _follow(session, console)
 
 
 async def _follow(session: Session, console: Console) -> int:
     order, run_id = session.order, session.run_id
-    runs = Runs(session.client, task_queue=session.task_queue)
+    runs = Runs(session.client, task_queue=session.task_queue, files=session.files)
     signals = interrupts()
     if order.prompt is not None:
         await runs.start(await _request(session, order.prompt))
@@ -138,7 +146,12 @@ async def _request(session: Session, prompt: str) -> RunRequest:
             caller_id=order.caller or None,
         )
     invocation = Invocation(
-        prompt=prompt, run_id=session.run_id, caller_id=order.caller, delivery=order.delivery
+        prompt=prompt,
+        run_id=session.run_id,
+        caller_id=order.caller,
+        images=order.attachments.images,
+        files=order.attachments.files,
+        delivery=order.delivery,
     )
     return RunRequest(agent=order.agent or "", invocation=invocation)
 

@@ -14,6 +14,7 @@ from typing_extensions import ParamSpec, TypeVar
 from executus.agent import Visibility
 from executus.digest import digest
 from executus.errors import ConfigError
+from executus.files import READ_MORE
 from executus.images import MAX_IMAGE_BYTES
 from executus.plan import Effect, ToolDef
 from executus.redact import Redactor
@@ -24,7 +25,7 @@ from executus.tools.schema import Takes, arguments_of
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """What OpenAI and Anthropic both accept."""
-RESERVED = frozenset({"ask_human", "read_more", "run_status", "skill_use"})
+RESERVED = frozenset({"ask_human", READ_MORE, "run_status", "skill_use"})
 """Names of tools that executus itself may give to a run."""
 OWN = ("executus.tools.", "executus.activities.")
 """Modules whose functions may have a reserved name."""

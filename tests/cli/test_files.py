@@ -8,6 +8,8 @@ import pytest
 
 from executus.audit import AuditOpen
 from executus.files import FileScope
+from executus.result import RunResult
+from executus.status import Status
 from executus.stores.database import Database
 from executus.stores.file_store import FileStore, open_files
 from executus.stores.sql_audit import SqlAudit
@@ -81,3 +83,25 @@ def test_a_purge_removes_what_is_old_and_keeps_open_runs(executus, store, tmp_pa
     assert "removed 1 files of 1 runs" in out
     assert "kept those of 1 open runs" in out
     assert {run.run_id for run in asyncio.run(store.runs())} == {"open", "new"}
+
+
+def test_attached_files_reach_the_run_and_what_is_dropped_is_told(executus, store, tmp_path):
+    (tmp_path / "notes.txt").write_text("The codeword is heron.\n")
+    (tmp_path / "empty.txt").write_text("")
+    files = ("--file", "notes.txt", "--file", "empty.txt")
+    code, out, err = executus("run", "--json", *files, "What did Lighthouse cost in total?")
+    result = RunResult.model_validate_json(out)
+    assert (code, result.status) == (0, Status.OK)
+    assert result.warnings == ('not attached: "empty.txt" (0 bytes): it is empty',)
+    assert 'warning   not attached: "empty.txt"' in err
+    (kept,) = asyncio.run(store.of_run(result.run_id))
+    assert (kept.ref.name, kept.ref.mime) == ("notes.txt", "text/plain")
+
+
+def test_a_file_that_is_not_there_or_has_no_run_to_go_to_is_a_wrong_call(executus):
+    code, _, err = executus("run", "--file", "nope.txt", "hello")
+    assert code == 2
+    assert "nope.txt" in err
+    code, _, err = executus("run", "--id", "run-1", "--file", __file__)
+    assert code == 2
+    assert "--file needs a PROMPT" in err
