@@ -15,10 +15,12 @@ from temporalio.client import (
     StartWorkflowInput,
     WorkflowHandle,
 )
+from temporalio.common import Priority
 
 from executus.agent import RunnableAgent
 from executus.contracts import AGENT_RUN
 from executus.limits import Defaults
+from executus.priority import priority_of
 from executus.request import RunRequest
 from executus.timeouts import execution_seconds
 
@@ -27,7 +29,7 @@ UNKNOWN_RUNTIME = 86_400.0
 
 
 class Backstop(Interceptor):
-    """Fills `execution_timeout` of agent runs that have none."""
+    """Fills `execution_timeout` and `priority` of agent runs that have none."""
 
     def __init__(self, agents: Mapping[str, RunnableAgent], defaults: Defaults) -> None:
         """`agents`: those registered here, to know the runtime of one that is only named."""
@@ -58,6 +60,10 @@ class _Outbound(OutboundInterceptor):
         self._backstop = backstop
 
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:  # noqa: A002
-        if input.workflow == AGENT_RUN and input.execution_timeout is None:
-            input.execution_timeout = self._backstop.timeout(next(iter(input.args), None))
+        if input.workflow == AGENT_RUN:
+            request = next(iter(input.args), None)
+            if input.execution_timeout is None:
+                input.execution_timeout = self._backstop.timeout(request)
+            if input.priority == Priority.default and isinstance(request, RunRequest):
+                input.priority = priority_of(request.invocation)
         return await super().start_workflow(input)

@@ -27,6 +27,8 @@ class Invocation(Data):
     """The caller's organisation; the scope of per-tenant budgets."""
     channel_id: str = Field(default="", max_length=255, pattern=ID_PATTERN)
     """Where it was asked (a chat room, a cron job); recorded."""
+    priority: int | None = Field(default=None, ge=1, le=5)
+    """1 goes first, 5 last; None = 3. Among equals, tenants (or callers) take turns."""
     parent_run_id: str | None = Field(default=None, max_length=255, pattern=ID_PATTERN)
     """The run that started this one; recorded."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)

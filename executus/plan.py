@@ -44,6 +44,8 @@ class ModelTarget(Data):
     """Tokens of input and output together."""
     price: Price | None = None
     """None: not known."""
+    task_queue: str | None = None
+    """Task queue of the workers that call this provider; None = the run's own."""
 
     @property
     def provider(self) -> str:

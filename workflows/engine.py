@@ -19,14 +19,14 @@ from executus.contracts import (
 )
 from executus.digest import digest
 from executus.message import Fold, Message, ToolCallPart, ToolResultPart
-from executus.plan import RunPlan
+from executus.plan import ModelTarget, RunPlan
 from executus.redact import Redactor
 from executus.step import StepStatus
 from executus.workflows.checkpoints import is_due, save
 from executus.workflows.clock import SLACK
 from executus.workflows.ending import Ending
 from executus.workflows.outcome import budget_denial, model_ending
-from executus.workflows.perform import Options, perform
+from executus.workflows.perform import QUEUE_WAIT, Options, perform
 from executus.workflows.pipeline import PhaseOver
 from executus.workflows.run import Run
 from executus.workflows.scope import wait_for_end
@@ -145,7 +145,7 @@ class TemporalEngine:
         what = "closing answer" if closing else f"turn {iteration}"
         self._begin(step_id, "model", what)
         # The closing slice ends by itself; otherwise the run's timer fires first.
-        options = self._options(left if closing else left + SLACK)
+        options = self._options(left if closing else left + SLACK, self.plan.targets)
         count = len(self._run.transcript)
         summary = self._run.title(f"{what}: {count} message{'s' if count > 1 else ''}")
         try:
@@ -155,12 +155,16 @@ class TemporalEngine:
         self._answered(step_id, output)
         return output
 
-    def _options(self, whole: float) -> Options:
+    def _options(self, whole: float, targets: Sequence[ModelTarget]) -> Options:
+        """The chain is walked in one activity, so its first target says where."""
+        task_queue = targets[0].task_queue if targets else None
         return Options(
             whole=whole,
             attempt=self.plan.bounds.model_call_seconds + MODEL_SLACK,
             attempts=MODEL_ATTEMPTS,
             heartbeat=self.plan.bounds.heartbeat_seconds,
+            task_queue=task_queue,
+            queue_wait=min(QUEUE_WAIT, whole) if task_queue is not None else None,
         )
 
     def _answered(self, step_id: str, output: ModelStepOutput) -> None:
@@ -236,7 +240,7 @@ class TemporalEngine:
         )
         what = f"fold messages {fold.start}-{fold.end - 1}"
         self._begin(step_id, "compact", what)
-        options = self._options(left + SLACK)
+        options = self._options(left + SLACK, self.plan.summary_targets or self.plan.targets)
         try:
             summary = self._run.title(what)
             output = await perform(contracts.COMPACT, step, CompactOutput, options, summary)

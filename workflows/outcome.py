@@ -4,6 +4,7 @@ from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
     TimeoutError,  # noqa: A004 - Temporal's own, which is the one that arrives here
+    TimeoutType,
 )
 
 from executus.budget import BudgetDecision
@@ -51,6 +52,9 @@ def model_ending(error: ActivityError, seconds_left: float) -> RunError:
         failure = ModelFailure.model_validate(cause.details[0])
         reason = REASONS.get(failure.fault, Reason.MODEL_UNAVAILABLE)
         return RunError(Status.ERROR, reason, failure.message)
+    if isinstance(cause, TimeoutError) and cause.type == TimeoutType.SCHEDULE_TO_START:
+        text = "no worker of the provider's task queue took the model call"
+        return RunError(Status.ERROR, Reason.MODEL_UNAVAILABLE, text)
     if isinstance(cause, TimeoutError):
         text = f"the model did not answer in time ({seconds_left:.0f} s left)"
         return RunError(Status.ERROR, Reason.MODEL_UNAVAILABLE, text)

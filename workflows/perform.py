@@ -12,6 +12,9 @@ from executus.data import Data
 
 T = TypeVar("T")
 
+QUEUE_WAIT = 60.0
+"""Seconds a step waits for a worker of another task queue before it fails as never started."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:

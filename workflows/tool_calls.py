@@ -28,14 +28,12 @@ from executus.workflows.approval import Approval
 from executus.workflows.clock import SLACK
 from executus.workflows.delegation import Delegation, Refused, child_text
 from executus.workflows.loop import RUN_STATUS
-from executus.workflows.perform import Options, perform, perform_local
+from executus.workflows.perform import QUEUE_WAIT, Options, perform, perform_local
 from executus.workflows.run import Run
 from executus.workflows.scope import wait_for_end
 
 TOOL_SLACK = 10.0
 """Seconds from a tool's own time-out, kept by the worker, to Temporal's for a dead worker."""
-QUEUE_WAIT = 60.0
-"""Seconds a call waits for a worker of another task queue before it fails as never started."""
 MAX_BATCH_BYTES = 2_500_000
 """Results that may arrive together: Temporal ends a run whose task passes 4 MiB."""
 IMAGE_BATCH_BYTES = 1_600_000

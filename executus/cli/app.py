@@ -31,6 +31,7 @@ COMMANDS = {
     "packs": Entry("executus.cli.packs", "Subscribe to skill packs and pin their content."),
     "worker": Entry("executus.cli.worker", "Serve a task queue until SIGTERM."),
     "server": Entry("executus.cli.serve", "Keep this folder's Temporal server and its UI open."),
+    "schedule": Entry("executus.cli.schedule", "Start agent runs at set times."),
     "audit": Entry("executus.cli.audit", "Show and verify what runs did."),
     "budget": Entry("executus.cli.budget", "Show and set spend limits."),
     "files": Entry("executus.cli.files", "Show, fetch and forget files of runs."),

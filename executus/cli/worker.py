@@ -32,9 +32,20 @@ logger = logging.getLogger("executus.worker")
 @click.option("--task-queue", metavar="NAME", help="Instead of EXECUTUS_TASK_QUEUE.")
 @app_option
 @agents_option
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Steps a second that all workers of the queue may begin together.",
+)
 @click.option("--dev", is_flag=True, help="Without a Temporal address, start the folder's server.")
 def worker(
-    *, task_queue: str | None, app: str | None, folders: tuple[Path, ...], dev: bool
+    *,
+    task_queue: str | None,
+    app: str | None,
+    folders: tuple[Path, ...],
+    rate: float | None,
+    dev: bool,
 ) -> None:
     """Run agents from a task queue until SIGTERM or Ctrl-C.
 
@@ -52,11 +63,20 @@ def worker(
     log.to_stderr()
     for note in composition.notes:
         logger.warning(note)
-    asyncio.run(serve(settings, composition))
+    asyncio.run(serve(settings, composition, rate=rate))
 
 
-async def serve(settings: Settings, composition: Composition) -> None:
-    """Serve until a signal comes or the worker fails."""
+async def serve(
+    settings: Settings,
+    composition: Composition,
+    *,
+    rate: float | None = None,
+) -> None:
+    """Serve until a signal comes or the worker fails.
+
+    `rate`: steps a second of the whole task queue. Temporal keeps it; the last worker to say one
+    wins.
+    """
     async with AsyncExitStack() as stack:
         stack.push_async_callback(composition.close)
         place = await stack.enter_async_context(open_place(settings))
@@ -68,6 +88,7 @@ async def serve(settings: Settings, composition: Composition) -> None:
             task_queue=settings.task_queue,
             max_cached_workflows=settings.max_cached_workflows,
             max_concurrent_activities=settings.max_concurrent_activities,
+            max_task_queue_activities_per_second=rate,
             graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
         )
         await _until_told(serving, settings, place)

@@ -20,6 +20,7 @@ from executus.plan import ModelTarget, Price
 from executus.usage import Usage
 
 TIER_VARIABLE = "EXECUTUS_TIER_"
+QUEUE_VARIABLE = "EXECUTUS_QUEUE_"
 """Prefix of the variables that name tiers: `EXECUTUS_TIER_FAST=anthropic/...,openai/...`."""
 ANTHROPIC_TIERS = {"fast": "anthropic/claude-haiku-5-5", "thinking": "anthropic/claude-opus-5-5"}
 OPENAI_TIERS = {"fast": "openai/gpt-6-luna", "thinking": "openai/gpt-6.1-sol"}
@@ -33,8 +34,9 @@ class Models:
     """Everything executus knows about models; shared by the activities of a worker.
 
     `tiers`, `aliases`, `prices` and `windows` are read at each use: pass a live mapping and a
-    tier changes without a restart. A run keeps the chain it was planned with. The provider named
-    `scripted` is always there; one of that name in `providers` takes its place.
+    tier changes without a restart. A run keeps the chain it was planned with. `task_queues` names,
+    by provider, where the workers are that call it: with a rate limit of their own, say. The
+    provider named `scripted` is always there; one of that name in `providers` takes its place.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Models:
         providers: Iterable[Provider] = (),
         prices: Mapping[str, Price] | None = None,
         windows: Mapping[str, int] | None = None,
+        task_queues: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tiers = tiers
         self._aliases: Mapping[str, str] = {} if aliases is None else aliases
+        self._task_queues: Mapping[str, str] = {} if task_queues is None else task_queues
         self._prices = Prices(prices, windows)
         self._providers = _by_name(providers)
         self.health = Health(clock)
@@ -70,6 +74,7 @@ class Models:
         ANTHROPIC_API_KEY (with ANTHROPIC_BASE_URL): provider `anthropic`. OPENAI_API_KEY:
         provider `openai` (Responses). OPENAI_BASE_URL: `openai` talks to that server, and so
         does `openai-compatible` (Chat Completions); the key may then be missing.
+        EXECUTUS_QUEUE_<PROVIDER> names the task queue of the workers that call this provider.
         EXECUTUS_TIER_<NAME> sets the tier <name> in lower case; `fast` and `thinking` default to
         a current model of each provider whose key is set, Anthropic's first.
         """
@@ -81,6 +86,7 @@ class Models:
             providers=found,
             prices=prices,
             windows=windows,
+            task_queues=_environment_queues(environ),
             clock=clock,
         )
 
@@ -112,6 +118,7 @@ class Models:
                 spec=element,
                 context_window=self._prices.window(element),
                 price=self._prices.price(element),
+                task_queue=self._task_queues.get(element.partition("/")[0]),
             )
             for element in chain
         )
@@ -187,6 +194,15 @@ def _from_environment(environ: Mapping[str, str]) -> list[Provider]:
     if url:
         found.append(OpenAIChat(name="openai-compatible", api_key=key or "none", base_url=url))
     return found
+
+
+def _environment_queues(environ: Mapping[str, str]) -> dict[str, str]:
+    """Provider -> task queue; `openai-compatible` is written OPENAI_COMPATIBLE."""
+    return {
+        variable.removeprefix(QUEUE_VARIABLE).lower().replace("_", "-"): queue.strip()
+        for variable, queue in environ.items()
+        if variable.startswith(QUEUE_VARIABLE) and queue.strip()
+    }
 
 
 def _environment_tiers(environ: Mapping[str, str]) -> dict[str, str]:

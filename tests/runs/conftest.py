@@ -41,6 +41,7 @@ CACHED_ONLY = (
     "test_dead_letters.py",
     "test_skills.py",
     "test_fork.py",
+    "test_queues.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 

@@ -1,0 +1,147 @@
+"""`executus schedule`: start agent runs at set times."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from executus.backstop import Backstop
+from executus.cli import exit as codes
+from executus.cli.compose import agents_option, with_agents
+from executus.cli.run import choose_agent
+from executus.cli.span import SPAN
+from executus.cli.sweep import plain_client
+from executus.connect import load_profile
+from executus.invocation import Invocation
+from executus.limits import Defaults
+from executus.request import RunRequest
+from executus.schedules import OVERLAPS, Overlap, Scheduled, Schedules, Times
+from executus.settings import Settings, load_settings
+
+NAME = click.argument("name", metavar="NAME")
+NOTE = click.option("--note", default="", help="Why; shown in the list.")
+
+
+@click.group("schedule")
+def schedule() -> None:
+    """Start agent runs at set times, by Temporal Schedules."""
+
+
+@schedule.command("add")
+@NAME
+@click.argument("prompt")
+@click.option("--cron", multiple=True, metavar="EXPR", help='As in "0 9 * * 1-5"; repeatable.')
+@click.option("--every", type=SPAN, metavar="SPAN", help="As in 15m, 6h, 1d.")
+@click.option("--zone", default="UTC", show_default=True, help="Time zone of --cron.")
+@click.option("--agent", metavar="FILE|NAME", help="A file is read now; a name when a run starts.")
+@agents_option
+@click.option(
+    "--overlap",
+    type=click.Choice(tuple(OVERLAPS)),
+    default="skip",
+    show_default=True,
+    help="When the last run still goes on.",
+)
+@click.option("--caller", default="schedule", show_default=True, metavar="ID", help="Who asks.")
+@click.option("--paused", is_flag=True, help="Create it paused.")
+@NOTE
+def add(
+    *,
+    name: str,
+    prompt: str,
+    cron: tuple[str, ...],
+    every: timedelta | None,
+    zone: str,
+    agent: str | None,
+    folders: tuple[Path, ...],
+    overlap: Overlap,
+    caller: str,
+    paused: bool,
+    note: str,
+) -> int:
+    """Create a schedule that asks an agent PROMPT; a run's id is NAME and the time."""
+    settings = with_agents(load_settings(), folders)
+    request = RunRequest(
+        agent=choose_agent(agent, settings.agents),
+        invocation=Invocation(prompt=prompt, caller_id=caller, channel_id=f"schedule:{name}"),
+    )
+    times = Times(cron=cron, every=every, zone=zone)
+
+    async def work(schedules: Schedules) -> None:
+        await schedules.add(name, request, times, overlap=overlap, note=note, paused=paused)
+
+    _do(settings, work)
+    click.echo(f"schedule {name} created on task queue {settings.task_queue}")
+    if not load_profile().address:
+        click.echo(
+            "this folder's own server runs only while a command does: keep `executus worker --dev`"
+            " running",
+            err=True,
+        )
+    return codes.OK
+
+
+@schedule.command("list")
+def listed() -> int:
+    """Every schedule: next start, last run."""
+
+    async def work(schedules: Schedules) -> None:
+        found = await schedules.list()
+        for item in found:
+            click.echo(_line(item))
+        if not found:
+            click.echo("no schedules", err=True)
+
+    return _do(load_settings(), work)
+
+
+@schedule.command("pause")
+@NAME
+@NOTE
+def pause(*, name: str, note: str) -> int:
+    """Start nothing until `resume`."""
+    return _do(load_settings(), lambda schedules: schedules.pause(name, note))
+
+
+@schedule.command("resume")
+@NAME
+@NOTE
+def resume(*, name: str, note: str) -> int:
+    """Start runs again."""
+    return _do(load_settings(), lambda schedules: schedules.resume(name, note))
+
+
+@schedule.command("trigger")
+@NAME
+def trigger(*, name: str) -> int:
+    """Start a run now, whatever the times say."""
+    return _do(load_settings(), lambda schedules: schedules.trigger(name))
+
+
+@schedule.command("remove")
+@NAME
+def remove(*, name: str) -> int:
+    """Forget a schedule; runs that go on are not touched."""
+    return _do(load_settings(), lambda schedules: schedules.remove(name))
+
+
+def _line(item: Scheduled) -> str:
+    when = f"next {item.next_at:%Y-%m-%d %H:%M:%S} UTC" if item.next_at else "no next start"
+    parts = [item.name, "paused" if item.paused else when]
+    parts += [f"last run {item.last_run_id}"] if item.last_run_id else []
+    parts += [item.note] if item.note else []
+    return "  ".join(parts)
+
+
+def _do(settings: Settings, work: Callable[[Schedules], Awaitable[None]]) -> int:
+    asyncio.run(_with(settings, work))
+    return codes.OK
+
+
+async def _with(settings: Settings, work: Callable[[Schedules], Awaitable[None]]) -> None:
+    async with AsyncExitStack() as stack:
+        client = await plain_client(stack, settings)
+        await work(Schedules(client, settings.task_queue, Backstop({}, Defaults())))

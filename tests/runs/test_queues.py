@@ -1,0 +1,160 @@
+"""Where and when runs are worked on: schedules, priority and fairness, a provider's own queue."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from temporalio import exceptions
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Worker
+
+from executus import Invocation, Reason, RunnableAgent, RunRequest, Status
+from executus.backstop import Backstop
+from executus.cli.app import invoke
+from executus.errors import UserError
+from executus.limits import Defaults
+from executus.models.registry import Models
+from executus.models.scripted import Scripted, say
+from executus.schedules import Schedules, Times
+from executus.workflows.outcome import model_ending
+
+from .kit import kit
+
+
+@pytest.fixture
+async def real_time(env) -> Client:
+    return await Client.connect(env.client.service_client.config.target_host)
+
+
+async def started(k, run_id: str):
+    history = await k.client.get_workflow_handle(run_id).fetch_history()
+    return history.events[0].workflow_execution_started_event_attributes
+
+
+async def test_a_run_has_the_priority_of_its_invocation_and_its_callers_fairness_key(env):
+    async with kit(env) as k:
+        request = k.request([say("ok")])
+        asked = request.invocation.model_copy(update={"priority": 2, "tenant_id": "acme"})
+        result = await k.runs.run(request.model_copy(update={"invocation": asked}))
+        first = await started(k, result.run_id)
+        assert (first.priority.priority_key, first.priority.fairness_key) == (2, "acme")
+        long = asked.model_copy(update={"tenant_id": "", "caller_id": "x" * 200, "priority": None})
+        result = await k.runs.run(k.request([say("ok")]).model_copy(update={"invocation": long}))
+        assert len((await started(k, result.run_id)).priority.fairness_key) <= 64
+
+
+def queued(scripts: dict) -> Models:
+    return Models(
+        {"fast": "scripted/fast"}, providers=[Scripted(scripts)], task_queues={"scripted": "models"}
+    )
+
+
+async def test_model_calls_go_to_the_queue_of_their_provider(env):
+    scripts = {"fast": [say("from over there")]}
+    async with kit(env, models=queued(scripts)) as k:
+        options = {"max_task_queue_activities_per_second": 50.0}
+        async with Worker(k.client, task_queue="models", **options):
+            out = await k.run(None, model_tier="fast")
+        assert (out.result.status, out.result.output) == (Status.OK, "from over there")
+        queues = {
+            e.activity_task_scheduled_event_attributes.activity_type.name: (
+                e.activity_task_scheduled_event_attributes.task_queue.name
+            )
+            for e in out.history.events
+            if e.HasField("activity_task_scheduled_event_attributes")
+        }
+        assert queues["executus.model"] == "models"
+        assert queues["executus.resolve"] == k.queue
+
+
+def test_a_provider_queue_without_workers_ends_the_run_with_the_reason():
+    """Not on the server: a task that waits for a worker is not skipped, so it takes a minute."""
+    error = exceptions.ActivityError(
+        "",
+        scheduled_event_id=1,
+        started_event_id=0,
+        identity="",
+        activity_type="executus.model",
+        activity_id="1",
+        retry_state=None,
+    )
+    error.__cause__ = exceptions.TimeoutError(
+        "", type=exceptions.TimeoutType.SCHEDULE_TO_START, last_heartbeat_details=[]
+    )
+    ending = model_ending(error, 100.0)
+    assert ending.reason is Reason.MODEL_UNAVAILABLE
+    assert "no worker of the provider's task queue" in str(ending)
+
+
+async def test_a_schedule_starts_runs_that_are_bounded_as_any_other(env, real_time):
+    async with kit(env, client=real_time) as k:
+        k.scripts["daily"] = lambda _: say("good morning")
+        agent = RunnableAgent(name="daily", model_tier="scripted/daily", max_runtime=100)
+        request = RunRequest(agent=agent, invocation=Invocation(prompt="report", tenant_id="acme"))
+        schedules = Schedules(k.client, k.queue, Backstop({}, Defaults()))
+        name = f"daily-{k.queue}"
+        await schedules.add(name, request, Times(cron=["0 9 * * 1"]), note="weekly")
+        try:
+            with pytest.raises(UserError, match="is there already"):
+                await schedules.add(name, request, Times(every=timedelta(hours=1)))
+            await schedules.trigger(name)
+            while not (item := await listed(schedules, name)).last_run_id:
+                await asyncio.sleep(0.05)
+            assert item.next_at is not None
+            assert item.next_at.isoweekday() == 1
+            result = await k.runs.result(item.last_run_id)
+            assert (result.status, result.output) == (Status.OK, "good morning")
+            assert item.last_run_id.startswith(name)
+            first = await started(k, item.last_run_id)
+            assert first.workflow_execution_timeout.ToTimedelta() > timedelta(seconds=100)
+            assert first.priority.fairness_key == "acme"
+            await schedules.pause(name, "holidays")
+            while not (item := await listed(schedules, name)).paused:
+                await asyncio.sleep(0.05)
+            assert item.note == "holidays"
+        finally:
+            await schedules.remove(name)
+        with pytest.raises(UserError, match="no schedule"):
+            await schedules.trigger(name)
+
+
+async def listed(schedules: Schedules, name: str):
+    while True:
+        found = [item for item in await schedules.list() if item.name == name]
+        if found:
+            return found[0]
+        await asyncio.sleep(0.05)
+
+
+async def test_a_bad_time_is_refused_when_the_schedule_is_made(env, real_time):
+    request = RunRequest(agent="x", invocation=Invocation(prompt="p"))
+    config = real_time.config()
+    config["data_converter"] = pydantic_data_converter
+    schedules = Schedules(Client(**config), "q", Backstop({}, Defaults()))
+    with pytest.raises(UserError, match="schedule bad"):
+        await schedules.add("bad", request, Times(cron=["every monday"]))
+    with pytest.raises(UserError, match="one of both"):
+        await schedules.add("bad", request, Times())
+    with pytest.raises(UserError, match="schedule bad"):
+        await schedules.add("bad", request, Times(cron=["0 9 * * *"], zone="Mars/Olympus"))
+
+
+async def test_the_command_line_adds_lists_and_removes_schedules(env, monkeypatch, capsys):
+    monkeypatch.setenv("TEMPORAL_ADDRESS", env.client.service_client.config.target_host)
+
+    async def command(*arguments: str) -> tuple[int, str]:
+        code = await asyncio.to_thread(invoke, ["schedule", *arguments])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    assert (await command("add", "nightly", "sum up", "--every", "1d", "--paused"))[0] == 0
+    while "nightly  paused" not in (said := (await command("list"))[1]):
+        await asyncio.sleep(0.05)
+    assert (await command("resume", "nightly"))[0] == 0
+    assert (await command("pause", "nightly", "--note", "later"))[0] == 0
+    assert (await command("remove", "nightly"))[0] == 0, said
+    assert await command("trigger", "nightly") == (
+        2,
+        "executus: no schedule nightly; `executus schedule list` shows them\n",
+    )
