@@ -6,9 +6,9 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.worker import Worker
 
 from executus import Reason, Status
-from executus.backstop import OUTAGE_SECONDS, STOP_SECONDS
 from executus.limits import Defaults
 from executus.models.scripted import call, fail, say
+from executus.timeouts import OUTAGE_SECONDS, STOP_SECONDS
 from executus.tools import ToolRetry, tool
 
 from .gate import Gate
