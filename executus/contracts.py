@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 from executus.agent import RunnableAgent
 from executus.audit import AuditClose, AuditOpen, AuditReceipt, AuditRow
 from executus.budget import BudgetCheck, BudgetCommit
-from executus.data import Data, absent, empty
+from executus.data import Data, empty
 from executus.delivery_target import DeliveryTarget
 from executus.files import DroppedFile, FileRef, FileScope
 from executus.message import ImagePart, InputFile, Message, ToolResultPart
@@ -106,13 +106,13 @@ class ModelStepInput(Data):
     """The transcript to send."""
     tail: tuple[str, ...] = ()
     """Digests of the newest messages: a worker that made them itself needs no query."""
-    inline: tuple[Message, ...] = Field(default=(), exclude_if=empty)
+    inline: tuple[Message, ...] = ()
     """Small messages of the tail that the workflow itself wrote (prompt, nudge, steer)."""
     plan_digest: str
     """Which plan."""
     max_output_tokens: int = Field(gt=0)
     """Upper bound of the reply; lower than the plan's where a run limit is near."""
-    closing: bool = Field(default=False, exclude_if=empty)
+    closing: bool = False
     """The tool-less closing answer."""
     seconds_left: float = Field(gt=0)
     """Until the run's deadline (or the closing slice's end), when the step was scheduled."""
@@ -148,11 +148,11 @@ class ModelStepOutput(Data):
     """Who really answered."""
     attempt: int = 1
     """Temporal attempt that brought it."""
-    failovers: tuple[Failover, ...] = Field(default=(), exclude_if=empty)
+    failovers: tuple[Failover, ...] = ()
     """Who did not answer before."""
-    structured: JsonValue = Field(default=None, exclude_if=absent)
+    structured: JsonValue = None
     """The validated value, when the agent has an output schema and this is an answer."""
-    invalid: str | None = Field(default=None, exclude_if=absent)
+    invalid: str | None = None
     """Why the answer does not match the output schema."""
 
 
@@ -256,7 +256,7 @@ class ToolInput(Data):
     """Attempts this call may have."""
     result_bytes: int
     """Cap of the result."""
-    source: str = Field(default="", exclude_if=empty)
+    source: str = ""
     """See `ToolDef.source`."""
     effect: Effect = "once"
     """What the plan says that running it again would mean; for a tool with a source."""
@@ -264,9 +264,9 @@ class ToolInput(Data):
     """What runs."""
     caller_id: str
     """Who asks."""
-    tenant_id: str = Field(default="", exclude_if=empty)
+    tenant_id: str = ""
     """Their organisation."""
-    channel_id: str = Field(default="", exclude_if=empty)
+    channel_id: str = ""
     """Where it was asked."""
     state: RunState
     """The run, when the call was dispatched."""

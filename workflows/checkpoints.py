@@ -8,13 +8,18 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from executus import contracts
 from executus.checkpoint import Checkpoint, CheckpointInput
+from executus.data import Data
 from executus.message import Message
 from executus.status import Status
-from executus.workflows.perform import Nothing, Options, perform
+from executus.workflows.perform import Options, perform
 from executus.workflows.run import Run
 
 SAVE_SECONDS = 20.0
 """For one copy; a run does not wait longer for its host's store."""
+
+
+class Nothing(Data):
+    """Result of an activity that has none."""
 
 
 def is_due(run: Run) -> bool:
