@@ -35,6 +35,7 @@ def delivery_item(
         output=result.output,
         structured=result.structured,
         error=cap_text(result.error, MAX_ERROR_BYTES).text if result.error else None,
+        files=result.files,
         iterations=result.iterations,
         steps_total=result.steps_total,
         usage=result.usage.model_dump(),
@@ -51,11 +52,15 @@ def delivery_item(
 
 
 def _fitted(event: DeliveryEvent) -> DeliveryEvent:
-    """The event with its output cut until it fits; `structured` goes first: half of one is none."""
+    """The event with its output cut until it fits.
+
+    `structured` goes first, since half of one is none, and `files` last.
+    """
     limit, fitted = MAX_EVENT_BYTES * 2, event
     while limit and len(fitted.model_dump_json().encode()) > MAX_EVENT_BYTES:
         limit //= 2
         output = cap_text(event.data.output, limit).text
-        cut = {"structured": None, "output": output, "truncated": True}
+        files = event.data.files if limit else ()
+        cut = {"structured": None, "output": output, "files": files, "truncated": True}
         fitted = event.model_copy(update={"data": event.data.model_copy(update=cut)})
     return fitted

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from executus.data import Data
 from executus.delivery_target import DeliveryTarget
+from executus.files import FileRef
 from executus.status import Status
 
 
@@ -35,6 +36,8 @@ class RunOutcome(Data):
     """The validated value when the agent has an `output_schema`."""
     error: str | None = None
     """One sentence for people; None when the status is ok."""
+    files: tuple[FileRef, ...] = ()
+    """What tools made: fetched from the host's store by `id`, never part of the event."""
     iterations: int = 0
     """Model turns used."""
     steps_total: int = 0
@@ -48,7 +51,7 @@ class RunOutcome(Data):
     ended_at: datetime
     """When its outcome was fixed (UTC)."""
     truncated: bool = False
-    """Whether the output was cut, or `structured` left out, to keep the size."""
+    """Whether the output was cut, or `structured` or `files` left out, to keep the size."""
 
 
 class DeliveryEvent(Data):

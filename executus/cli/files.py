@@ -2,17 +2,19 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+import unicodedata
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import click
 
 from executus.cli.records import database_option, open_database
 from executus.cli.span import SPAN
 from executus.errors import ConfigError, UnknownFile
-from executus.sanitize import clean_line
+from executus.files import MAX_FILE_NAME, unique_names
+from executus.sanitize import clean_line, json_text
 from executus.settings import load_settings
 from executus.stores.file_store import FileStore, KeptFile, KeptRun, Purged, open_files
 from executus.stores.sql_audit import SqlAudit
@@ -41,43 +43,62 @@ def files() -> None:
 
 @files.command("list")
 @click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Each as one line of JSON.")
 @place_option
-def list_files(*, run: str | None, place: str | None) -> None:
+def list_files(*, run: str | None, as_json: bool, place: str | None) -> None:
     """List the files of RUN, or all runs that have files."""
     if run is None:
         for known in _with_store(place, FileStore.runs):
-            click.echo(_run_line(known))
+            click.echo(_run_json(known) if as_json else _run_line(known))
         return
     for kept in _with_store(place, lambda store: _files_of(store, run)):
-        ref = kept.ref
-        click.echo(f"{kept.put_at:%F %T}  {ref.id}  {ref.bytes:>12,}  {ref.mime}  {ref.name}")
+        click.echo(kept.model_dump_json() if as_json else _file_line(kept))
 
 
 @files.command()
 @click.argument("run")
-@click.argument("file_id", metavar="ID")
+@click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="File to write; default: stdout.",
+    help="File to write one file to; default: stdout.",
+)
+@click.option(
+    "--into",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write them to under their own names; all of RUN's without ID.",
 )
 @place_option
-def get(*, run: str, file_id: str, output: Path | None, place: str | None) -> None:
-    """Fetch one file of RUN."""
+def get(
+    *, run: str, ids: tuple[str, ...], output: Path | None, folder: Path | None, place: str | None
+) -> None:
+    """Fetch one file of RUN, or several into a folder.
+
+    Nothing in the folder is written over. Two files of one name become `a.txt` and `a-2.txt`.
+    """
+    if folder is not None and output is not None:
+        raise ConfigError("give either -o (one file) or --into (a folder)")
+    if folder is None and len(ids) != 1:
+        text = f"name one ID (`executus files list {run}` shows them), or a folder for all: --into"
+        raise ConfigError(text)
+    if folder is not None:
+        for path in _with_store(place, lambda store: _save(store, run, ids, folder)):
+            click.echo(str(path))
+        return
 
     async def work(store: FileStore) -> bytes:
-        found = next((k for k in await _files_of(store, run) if k.ref.id == file_id), None)
-        if found is None:
-            raise UnknownFile(
-                f"run `{run}` has no file `{clean_line(file_id, 64)}`; `executus files list {run}`"
-            )
-        return await store.get(found.scope, found.ref.id)
+        (kept,) = await _chosen(store, run, ids)
+        return await store.get(kept.scope, kept.ref.id)
 
     data = _with_store(place, work)
     if output is not None:
-        output.write_bytes(data)
+        _write(output, data, "wb")
         return
+    if sys.stdout.isatty() and not _harmless(data):
+        text = "would do things to this terminal that are not to be seen: use -o FILE"
+        raise ConfigError(f"file `{ids[0]}` {text}")
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
@@ -118,6 +139,46 @@ async def _files_of(store: FileStore, run: str) -> list[KeptFile]:
     return found
 
 
+async def _chosen(store: FileStore, run: str, ids: Sequence[str]) -> list[KeptFile]:
+    """The files of the run that are named, in that order; all of them when none is."""
+    found = {kept.ref.id: kept for kept in await _files_of(store, run)}
+    if unknown := next((name for name in ids if name not in found), None):
+        raise UnknownFile(
+            f"run `{run}` has no file `{clean_line(unknown, 64)}`; `executus files list {run}`"
+        )
+    return [found[name] for name in dict.fromkeys(ids)] or list(found.values())
+
+
+async def _save(store: FileStore, run: str, ids: Sequence[str], folder: Path) -> list[Path]:
+    """Write them into the folder; the names are safe there, whatever the store's records say."""
+    chosen = await _chosen(store, run, ids)
+    paths = [folder / name for name in unique_names(kept.ref.name for kept in chosen)]
+    if there := next((path for path in paths if path.exists()), None):
+        raise ConfigError(f"{there} is there already: choose another folder, or move it away")
+    for kept, path in zip(chosen, paths, strict=True):
+        data = await store.get(kept.scope, kept.ref.id)
+        _write(path, data, "xb")
+    return paths
+
+
+def _write(path: Path, data: bytes, mode: Literal["wb", "xb"]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open(mode) as file:
+            file.write(data)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _harmless(data: bytes) -> bool:
+    """Whether it is text without sequences that a terminal obeys."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return False
+    return all(c in "\n\t\r" or unicodedata.category(c) != "Cc" for c in text)
+
+
 def _with_store(place: str | None, work: Callable[[FileStore], Awaitable[T]]) -> T:
     """Run `work` over the store that is named, or the one that the settings say."""
     place = place if place is not None else load_settings().files
@@ -137,3 +198,13 @@ def _with_store(place: str | None, work: Callable[[FileStore], Awaitable[T]]) ->
 def _run_line(kept: KeptRun) -> str:
     name = clean_line(kept.run_id, MAX_ID) or "(no record)"
     return f"{kept.newest:%F %T}  {name}  {kept.files} files, {kept.bytes:,} bytes"
+
+
+def _run_json(kept: KeptRun) -> str:
+    return json_text(kept._asdict() | {"newest": kept.newest.isoformat()})
+
+
+def _file_line(kept: KeptFile) -> str:
+    ref = kept.ref
+    name = clean_line(ref.name, MAX_FILE_NAME)
+    return f"{kept.put_at:%F %T}  {ref.id}  {ref.bytes:>12,}  {clean_line(ref.mime, 100)}  {name}"

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from executus.delivery_target import DeliveryTarget
 from executus.envelope import MAX_EVENT_BYTES
+from executus.files import file_ref
 from executus.letter import DeliveryItem
 
 from .kit import NOW, item
@@ -36,6 +37,16 @@ def test_a_large_output_is_cut_and_the_event_says_so(output):
     assert data.structured is None
     assert "bytes cut" in data.output
     assert len(data.output) > 30_000
+
+
+def test_files_are_named_and_go_last_where_there_is_no_room():
+    few = tuple(file_ref(f"{n}.csv", "text/csv", b"1;2") for n in range(100))
+    data = item(output="x" * 300_000, files=few).event.data
+    assert (data.files, data.truncated) == (few, True)
+    long = tuple(ref.model_copy(update={"name": "\x01" * 1_000}) for ref in few)
+    sent = item(output="text", files=long)
+    assert len(sent.body) <= MAX_EVENT_BYTES
+    assert (sent.event.data.files, sent.event.data.truncated) == ((), True)
 
 
 def test_a_large_structured_value_is_left_out_whole():
