@@ -30,6 +30,12 @@ $(READY): pyproject.toml uv.lock
 demo: $(READY) ## An agent answers QUESTION about the files in FOLDER (a sample comes along)
 	@$(BIN)/executus run $(if $(FOLDER),--folder "$(FOLDER)") "$(QUESTION)"
 
+.PHONY: examples
+examples: $(READY) ## Run every program of examples/, offline without a key
+	@for name in hello support_desk research_pipeline long_migration; do \
+	  $(BIN)/python examples/$$name.py || exit $$?; echo; \
+	done
+
 .PHONY: test
 test: $(READY) ## All tests, real servers included
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
@@ -46,7 +52,7 @@ check: $(READY) ## Lint, format, types, layers: every gate that runs no test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy worker.py
+	$(BIN)/mypy worker.py examples
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 

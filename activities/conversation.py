@@ -26,9 +26,11 @@ from executus.transcript import EMPTY, Cursor, TranscriptPage
 QUERY_SECONDS = 20.0
 """Seconds one query may take: after a worker died, the first one waits for its sticky queue."""
 TRANSCRIPT_BYTES = 256 * 1024 * 1024
-"""Bytes of transcripts kept (JSON size; encoded fragments beside them about double it)."""
+"""Bytes of memory for transcripts."""
 PRODUCED_BYTES = 32 * 1024 * 1024
-"""Bytes of single messages kept until the next step of their run picks them up."""
+"""Bytes of memory for single messages that wait for the next step of their run."""
+MESSAGE_BYTES = 1_800
+"""What a message takes besides its text, which is there twice: as text and as request bytes."""
 PLANS = 256
 """Plans kept."""
 
@@ -138,8 +140,8 @@ class Conversations:
         for name in names:
             message, size = self._produced[name]
             copy.push(message, name, size)
-        for name in set(names):  # the copy has them now; two alike are one here
-            self._produced_room += self._produced.pop(name)[1]
+        for name in names:  # the copy has them now; two alike are one here
+            self._forget(name)
         return True
 
     async def _from_workflow(self, copy: Copy, cursor: Cursor) -> Copy:
@@ -158,26 +160,35 @@ class Conversations:
             if not page.messages:
                 raise _out_of_step("transcript")
             for message in page.messages[: cursor.count - len(copy.messages)]:
-                name, size = self._keep(message)
-                copy.push(self._produced[name][0], name, size)
+                name, size = _measured(message)
+                known = self._produced.get(name)  # perhaps with its request bytes
+                self._forget(name)
+                copy.push(known[0] if known else WireMessage(message), name, size)
 
-    def _keep(self, message: Message) -> tuple[str, int]:
-        data = message.__pydantic_serializer__.to_json(message)
-        name, size = digest(data), len(data)
+    def _keep(self, message: Message) -> None:
+        name, size = _measured(message)
         if name not in self._produced:
             self._produced[name] = (WireMessage(message), size)
             self._produced_room -= size
         self._produced.move_to_end(name)
         while self._produced_room < 0 and len(self._produced) > 1:
-            _, (_, old) = self._produced.popitem(last=False)
-            self._produced_room += old
-        return name, size
+            self._forget(next(iter(self._produced)))
+
+    def _forget(self, name: str) -> None:
+        known = self._produced.pop(name, None)
+        self._produced_room += known[1] if known else 0
 
     def _evict(self) -> None:
         total = sum(copy.bytes for copy in self._copies.values())
         while total > self._transcript_room and len(self._copies) > 1:
             _, copy = self._copies.popitem(last=False)
             total -= copy.bytes
+
+
+def _measured(message: Message) -> tuple[str, int]:
+    """Digest, and bytes of memory that it takes."""
+    data = message.__pydantic_serializer__.to_json(message)
+    return digest(data), 2 * len(data) + MESSAGE_BYTES
 
 
 async def _query(name: str, argument: int | str, kind: type[T]) -> T:

@@ -38,7 +38,8 @@ class ReadOrigin:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
             return await self._from_copy(asked)
-        return await self._page(asked, execution, point.end)
+        page = await self._page(asked, execution, point.end)
+        return page.model_copy(update={"files_roots": point.files_roots})
 
     async def _find(self, asked: OriginInput) -> tuple[str, ForkPoint]:
         """The execution that has the step, newest first, and how far its conversation counts."""
@@ -81,7 +82,12 @@ class ReadOrigin:
         if asked.drop_answer and messages and messages[-1].role == "assistant":
             messages = messages[:-1]
         page = Transcript(messages).page(asked.start, PAGE_BYTES)
-        return OriginPage(source=CHECKPOINT, messages=page.messages, total=page.total)
+        return OriginPage(
+            source=CHECKPOINT,
+            messages=page.messages,
+            total=page.total,
+            files_roots=copy.files_roots,
+        )
 
     @staticmethod
     def _own(asked: OriginInput, caller_id: str, tenant_id: str) -> None:

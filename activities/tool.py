@@ -115,7 +115,7 @@ class ToolActivities:
             attempt=attempt,
             beat=told,
             secrets=self._host.secrets,
-            files=RunFiles(store, scope),
+            files=RunFiles(store, scope, _scopes(step)),
             image_bytes=tool.image_bytes,
         )
 
@@ -176,6 +176,14 @@ class ToolActivities:
         )
         row = in_phase(row, step.phase)
         await quietly(audit.record(step.key.run_id, [row]), "audit record")
+
+
+def _scopes(step: ToolInput) -> list[FileScope]:
+    """Whose files can be read besides the run's own."""
+    return [
+        FileScope(run_id=root, caller_id=step.caller_id, tenant_id=step.tenant_id)
+        for root in step.files_also
+    ]
 
 
 def _timed_out(tool: Tool, step: ToolInput) -> ToolResultPart:

@@ -68,6 +68,8 @@ class Carry(Data):
     """Ids of messages that were delivered: sent again, they are not said again."""
     files: tuple[FileRef, ...] = ()
     """What tools put so far."""
+    files_also: tuple[str, ...] = ()
+    """Runs it was forked from, whose files it can read."""
     warnings: tuple[str, ...] = ()
     """So far."""
     guard_errors: int = 0

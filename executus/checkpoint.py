@@ -40,6 +40,8 @@ class Checkpoint(Data):
     """So far."""
     at: datetime
     """Workflow time (UTC)."""
+    files_roots: tuple[str, ...] = ()
+    """Runs whose files the conversation may speak of."""
     messages: tuple[Message, ...] = ()
     """The conversation: for a run of several executions, what the newest was handed, and since."""
 

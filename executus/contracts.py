@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 from executus.agent import RunnableAgent
 from executus.audit import AuditClose, AuditOpen, AuditReceipt, AuditRow
 from executus.budget import BudgetCheck, BudgetCommit
-from executus.data import Data, empty
+from executus.data import Data, absent, empty
 from executus.delivery_target import DeliveryTarget
 from executus.files import DroppedFile, FileRef, FileScope
 from executus.message import ImagePart, InputFile, Message, ToolResultPart
@@ -90,7 +90,8 @@ class ResolveInput(Data):
     model_tier: str | None = None
     """In place of the agent's own."""
     files: bool = False
-    """Whether files are attached: then the run gets a tool to read them, if they are kept."""
+    """Whether files are attached, or its parent or the run it goes on from may speak of some: then
+    the run gets a tool to read them, if they are kept."""
     delivery: DeliveryTarget | None = None
     """Refused now if nothing can be delivered there."""
 
@@ -106,13 +107,13 @@ class ModelStepInput(Data):
     """The transcript to send."""
     tail: tuple[str, ...] = ()
     """Digests of the newest messages: a worker that made them itself needs no query."""
-    inline: tuple[Message, ...] = ()
+    inline: tuple[Message, ...] = Field(default=(), exclude_if=empty)
     """Small messages of the tail that the workflow itself wrote (prompt, nudge, steer)."""
     plan_digest: str
     """Which plan."""
     max_output_tokens: int = Field(gt=0)
     """Upper bound of the reply; lower than the plan's where a run limit is near."""
-    closing: bool = False
+    closing: bool = Field(default=False, exclude_if=empty)
     """The tool-less closing answer."""
     seconds_left: float = Field(gt=0)
     """Until the run's deadline (or the closing slice's end), when the step was scheduled."""
@@ -148,11 +149,11 @@ class ModelStepOutput(Data):
     """Who really answered."""
     attempt: int = 1
     """Temporal attempt that brought it."""
-    failovers: tuple[Failover, ...] = ()
+    failovers: tuple[Failover, ...] = Field(default=(), exclude_if=empty)
     """Who did not answer before."""
-    structured: JsonValue = None
+    structured: JsonValue = Field(default=None, exclude_if=absent)
     """The validated value, when the agent has an output schema and this is an answer."""
-    invalid: str | None = None
+    invalid: str | None = Field(default=None, exclude_if=absent)
     """Why the answer does not match the output schema."""
 
 
@@ -256,7 +257,7 @@ class ToolInput(Data):
     """Attempts this call may have."""
     result_bytes: int
     """Cap of the result."""
-    source: str = ""
+    source: str = Field(default="", exclude_if=empty)
     """See `ToolDef.source`."""
     effect: Effect = "once"
     """What the plan says that running it again would mean; for a tool with a source."""
@@ -264,15 +265,17 @@ class ToolInput(Data):
     """What runs."""
     caller_id: str
     """Who asks."""
-    tenant_id: str = ""
+    tenant_id: str = Field(default="", exclude_if=empty)
     """Their organisation."""
-    channel_id: str = ""
+    channel_id: str = Field(default="", exclude_if=empty)
     """Where it was asked."""
     state: RunState
     """The run, when the call was dispatched."""
     files_root: str = Field(default="", exclude_if=empty)
     """The run whose files this one shares: its own, or the one at the top of its family. Empty: the
     run has no file store."""
+    files_also: tuple[str, ...] = Field(default=(), exclude_if=empty)
+    """Runs that it was forked from: their files can be read, too."""
     phase: str = Field(default="", exclude_if=empty)
     """Name of the phase it belongs to."""
 

@@ -16,6 +16,11 @@ def empty(value: object) -> bool:
     return not value
 
 
+def absent(value: object) -> bool:
+    """The same where only None is no value."""
+    return value is None
+
+
 class Data(BaseModel):
     """Immutable, strict plain data.
 

@@ -20,6 +20,8 @@ MAX_FILE_NAME = 100
 """Characters of a file's name."""
 UNKNOWN_MIME = "application/octet-stream"
 MIME = re.compile(r"[a-z]+/[a-z0-9.+-]{1,80}")
+MAX_ROOTS = 8
+"""Runs that a fork of a fork can read files of; those it comes from directly count first."""
 READ_MORE = "read_more"
 """The built-in tool that reads them."""
 FILE_ID = re.compile(r"[0-9a-f]{32}")

@@ -5,6 +5,7 @@ in YAML 1.2), a key that stands twice is an error, and there are no anchors, whi
 into an endless one.
 """
 
+import json
 import re
 import tomllib
 from collections.abc import Hashable, Mapping
@@ -58,6 +59,18 @@ def split_document(text: str) -> Document:
     head = "\n" + found["head"]
     fields = parse_yaml(head) if found["fence"] == "---" else parse_toml(head)
     return Document(fields, found["body"].strip())
+
+
+def parse_json(text: str) -> dict[str, object]:
+    """A JSON object.
+
+    Raises:
+        ValueError: it does not parse, or is no object.
+    """
+    value: object = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("not an object of field names and values")  # noqa: TRY004 - as the others do
+    return value  # pyright: ignore[reportUnknownVariableType]
 
 
 def parse_toml(text: str) -> dict[str, object]:

@@ -16,6 +16,8 @@ class Lineage(Data):
     """Identities of the agents above, the root's first."""
     root_run_id: str
     """The run that a host started."""
+    files_also: tuple[str, ...] = ()
+    """Runs that the root was forked from, whose files the family can read."""
     depth_left: int = Field(ge=0)
     """Levels that may still be added below this run."""
     descendants_left: int = Field(ge=0)

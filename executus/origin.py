@@ -40,6 +40,8 @@ class ForkPoint(Data):
     """Whose run it is."""
     tenant_id: str = ""
     """Their organisation."""
+    files_roots: tuple[str, ...] = ()
+    """Runs whose files it can read."""
     earlier: str | None = None
     """The step is of an earlier execution: Temporal's run id of the one before."""
     problem: str | None = None
@@ -55,6 +57,8 @@ class OriginPage(Data):
     """From where it was asked on; about 900 KB at most."""
     total: int = Field(ge=0)
     """Messages in all."""
+    files_roots: tuple[str, ...] = ()
+    """Runs whose files the conversation may speak of."""
 
 
 class OriginInput(Data):

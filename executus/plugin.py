@@ -200,6 +200,7 @@ class ExecutusPlugin(SimplePlugin):
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002 - the SDK's name
         """See base class; what is slow to import is there before the first task."""
         await asyncio.to_thread(self.host.models.load)
+        await asyncio.to_thread(self.host.mcp.load)
         await super().run_worker(worker, next)
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:

@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     `10.0.0.0/8`."""
     checkpoints: Path | None = None
     """Folder where copies of runs are kept, to look at and to fork from; None = nowhere."""
+    mcp: Path | None = None
+    """File that declares MCP servers: TOML, JSON or YAML; see docs/mcp.md. None = no servers."""
     demo_folder: Path | None = None
     """What the demo's tools may read; None = a small sample that comes with the package."""
     ui_port: int = Field(default=8233, ge=0, le=65_535)

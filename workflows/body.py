@@ -9,7 +9,6 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from executus import contracts
 from executus.carry import Carry
 from executus.contracts import AuditFlushInput, RestoreInput
-from executus.data import Data
 from executus.errors import RequestError, RunError
 from executus.json_schema import value_problem
 from executus.plan import RunPlan
@@ -25,7 +24,7 @@ from executus.workflows.fork import asks_something, take_up
 from executus.workflows.handover import pack, unpack_loop, unpack_run
 from executus.workflows.loop import AgentLoop
 from executus.workflows.opening import check_opening
-from executus.workflows.perform import Options, perform
+from executus.workflows.perform import Nothing, Options, perform
 from executus.workflows.pipeline import Pipeline
 from executus.workflows.prepare import open_audit, reserve, resolve
 from executus.workflows.run import Run
@@ -34,10 +33,6 @@ RESTORE_SECONDS = 300.0
 """For reading what an earlier execution could not carry: it is replayed to answer."""
 FLUSH_SECONDS = 60.0
 """For the audit to take what this execution knows, before the next one begins."""
-
-
-class Nothing(Data):
-    """Result of an activity that has none."""
 
 
 class Body:

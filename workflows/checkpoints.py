@@ -8,18 +8,13 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from executus import contracts
 from executus.checkpoint import Checkpoint, CheckpointInput
-from executus.data import Data
 from executus.message import Message
 from executus.status import Status
-from executus.workflows.perform import Options, perform
+from executus.workflows.perform import Nothing, Options, perform
 from executus.workflows.run import Run
 
 SAVE_SECONDS = 20.0
 """For one copy; a run does not wait longer for its host's store."""
-
-
-class Nothing(Data):
-    """Result of an activity that has none."""
 
 
 def is_due(run: Run) -> bool:
@@ -68,6 +63,7 @@ def _checkpoint(run: Run, status: Status | None) -> Checkpoint:
     return Checkpoint(
         run_id=run.key.run_id,
         workflow_run_id=run.key.workflow_run_id,
+        files_roots=run.files_roots,
         caller_id=run.invocation.caller_id,
         tenant_id=run.invocation.tenant_id,
         agent_id=run.plan.agent_id if run.plan else "",

@@ -119,6 +119,7 @@ class Delegation:
         delegates = bool(agent.sub_agents or agent.skills)
         return Lineage(
             ancestors=chain,
+            files_also=run.files_roots[1:],
             root_run_id=above.root_run_id if above else run.key.run_id,
             depth_left=run.depth_left - 1,
             # Half of the rest, so that its siblings find some, too; what it leaves comes back.

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
+from executus.sanitize import clean_line
 from executus.state import LiveState
 from executus.step import StepRecord
+from executus.waits import wait_lines
 
+MAX_CODE = 500
+"""Characters of one piece of text."""
 SHOWN_STEPS = 12
 """Newest steps on the page."""
 MARKS = {"running": "…", "complete": "✓", "error": "✗", "unknown": "?"}
@@ -24,6 +28,8 @@ def render(state: LiveState) -> str:
         lines.append(f"- time is up at {state.deadline_at:%Y-%m-%d %H:%M:%S} UTC")
     if state.stop:
         lines.append(f"- stopping: {state.stop}")
+    for what, how in wait_lines(state).values():
+        lines += ["", f"**Waits for people**: {_code(what)}", "", f"    {how}"]
     lines += ["", f"Steps ({state.steps_total}):", ""]
     return "\n".join([*lines, *_grouped(state.steps[-SHOWN_STEPS:])])
 
@@ -43,5 +49,11 @@ def _cost(micro_usd: int | None) -> str:
 
 
 def _line(step: StepRecord) -> str:
-    text = step.summary.replace("`", "'")
-    return f"- {MARKS[step.status]} `{step.id}` {step.kind}: `{text}`"
+    child = f" → {_code(step.child_run_id)}" if step.child_run_id else ""
+    return f"- {MARKS[step.status]} `{step.id}` {step.kind}: {_code(step.summary)}{child}"
+
+
+def _code(text: str) -> str:
+    """As code: what comes from outside must not be Markdown."""
+    line = clean_line(text, MAX_CODE).replace("`", "'")
+    return f"`{line}`"

@@ -21,7 +21,11 @@ READ_SECONDS = 300.0
 def fork_point(run: Run, asked: ForkAsk) -> ForkPoint:
     """Up to where this execution's conversation goes with, or before, a step."""
     messages, ledger = run.transcript.messages, run.ledger
-    point = ForkPoint(caller_id=run.invocation.caller_id, tenant_id=run.invocation.tenant_id)
+    point = ForkPoint(
+        caller_id=run.invocation.caller_id,
+        tenant_id=run.invocation.tenant_id,
+        files_roots=run.files_roots,
+    )
     end = len(messages)
     if asked.step_id is not None:
         turn = asked.step_id.partition(".")[0]
@@ -79,6 +83,7 @@ async def take_up(run: Run, request: RunRequest) -> None:
             )
         except ActivityError as error:
             raise _failed(error) from None
+        run.files_also = page.files_roots or run.files_also
         for message in page.messages:
             run.transcript.append(message)
         if len(run.transcript) >= page.total or not page.messages:

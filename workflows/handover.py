@@ -71,6 +71,7 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
         steps_total=ledger.total,
         steer_ids=run.steer.ids,
         files=tuple(run.files),
+        files_also=run.files_also,
         warnings=tuple(run.warnings),
         guard_errors=loop.guards.errors,
         guard_streaks=loop.guards.streaks,
@@ -122,6 +123,7 @@ def unpack_run(carry: Carry, run: Run) -> None:
     allowance.iterations = carry.iterations_limit or allowance.iterations
     run.steer.put_back(carry.steer)
     run.steer.remember(carry.steer_ids)
+    run.files_also = carry.files_also
     run.files, run.warnings = list(carry.files), list(carry.warnings)
     run.progress = Progress(
         index=carry.phase_index,

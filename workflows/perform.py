@@ -16,6 +16,10 @@ QUEUE_WAIT = 60.0
 """Seconds a step waits for a worker of another task queue before it fails as never started."""
 
 
+class Nothing(Data):
+    """Result of an activity that has none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Bounds of one activity; times in seconds. Every one has an end, retries included."""

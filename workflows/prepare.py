@@ -39,7 +39,7 @@ async def resolve(request: RunRequest) -> Resolved:
         caller_id=request.invocation.caller_id,
         tenant_id=request.invocation.tenant_id,
         model_tier=request.model_tier,
-        files=bool(request.invocation.files),
+        files=bool(request.invocation.files or request.origin or request.lineage),
         delivery=request.invocation.delivery,
     )
     try:

@@ -13,7 +13,7 @@ from temporalio import workflow
 from executus.audit import AuditOpen
 from executus.contracts import RunKey
 from executus.delivery_target import DeliveryTarget
-from executus.files import FileRef, FileScope
+from executus.files import MAX_ROOTS, FileRef, FileScope
 from executus.invocation import Invocation
 from executus.limits import Defaults
 from executus.plan import Port, RunPlan
@@ -76,6 +76,8 @@ class Run:
         """The outcome, once it is fixed."""
         self.files: list[FileRef] = []
         """What its tools put into the file store."""
+        self.files_also: tuple[str, ...] = ()
+        """Runs it was forked from, whose files it can read."""
         self.warnings: list[str] = []
         """What went wrong without stopping it."""
         self.clock = Clock(workflow.now())
@@ -119,6 +121,14 @@ class Run:
             return ""
         lineage = self.request.lineage if self.request else None
         return lineage.root_run_id if lineage else self.key.run_id
+
+    @property
+    def files_roots(self) -> tuple[str, ...]:
+        """Runs whose files can be read: the family's own, then those it was forked from."""
+        lineage = self.request.lineage if self.request else None
+        above = lineage.files_also if lineage else ()
+        roots = (self.files_root, *above, *self.files_also)
+        return roots[:MAX_ROOTS] if self.files_root else ()
 
     @property
     def file_scope(self) -> FileScope:

@@ -203,6 +203,7 @@ class ToolCalls:
             channel_id=self._run.invocation.channel_id,
             state=self._state(iteration),
             files_root=self._run.files_root,
+            files_also=self._run.files_roots[1:],
             phase=self._run.phase,
         )
         do = perform_local if tool.local else perform

@@ -29,6 +29,7 @@ COMMANDS = {
     "answer": Entry("executus.cli.decide", "Answer what an agent asks people."),
     "steer": Entry("executus.cli.steer", "Say something to a running agent."),
     "packs": Entry("executus.cli.packs", "Subscribe to skill packs and pin their content."),
+    "tools": Entry("executus.cli.tools", "List what an agent may name in its tools."),
     "worker": Entry("executus.cli.worker", "Serve a task queue until SIGTERM."),
     "server": Entry("executus.cli.serve", "Keep this folder's Temporal server and its UI open."),
     "schedule": Entry("executus.cli.schedule", "Start agent runs at set times."),

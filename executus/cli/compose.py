@@ -13,6 +13,7 @@ from executus.demo.agent import folder_agent
 from executus.demo.offline import OfflineProvider
 from executus.demo.tools import folder_tools
 from executus.errors import ConfigError
+from executus.mcp.file import load_servers
 from executus.models.registry import Models
 from executus.packs import load_packs
 from executus.plan import Price
@@ -93,6 +94,7 @@ def compose(settings: Settings, *, folder: Path | None = None) -> Composition:
         agent_folders=settings.agents,
         packs=load_packs(settings.packs_file, settings.packs_store),
         tools=folder_tools(folder or settings.demo_folder),
+        mcp=load_servers(settings.mcp) if settings.mcp is not None else (),
         models=Models.from_environment(
             environ, providers=[OfflineProvider()], prices={OFFLINE: FREE}
         ),

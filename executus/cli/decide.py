@@ -16,6 +16,7 @@ from executus.question import Answer, Decision, Question, QuestionKind
 from executus.runs import Runs
 from executus.settings import load_settings
 from executus.state import LiveState
+from executus.waits import question_lines
 
 RUN = click.argument("run_id", metavar="RUN")
 STEP = click.argument("step_id", metavar="[STEP]", required=False)
@@ -67,28 +68,13 @@ def answer(
     return asyncio.run(_answer(run_id, text, step_id, by, digest))
 
 
-def question_lines(run_id: str, question: Question) -> list[str]:
-    """A question for people, and how to settle it."""
-    until = f"until {question.expires_at:%H:%M:%S} UTC"
-    if question.kind == "answer":
-        options = f" [{' | '.join(question.options)}]" if question.options else ""
-        return [
-            f"{question.step_id} asks {until}: {question.text}{options}",
-            f"  executus answer {run_id} --step {question.step_id} TEXT",
-        ]
-    return [
-        f"{question.step_id} waits for approval {until}: {question.tool} {question.arguments}",
-        f"  executus approve {run_id} {question.step_id}   (or deny; digest {question.digest})",
-    ]
-
-
 async def _list(run_id: str) -> int:
     async with AsyncExitStack() as stack:
         runs = Runs(await plain_client(stack, load_settings()))
         questions = (await _state(runs, run_id)).questions
     for question in questions:
-        for line in question_lines(run_id, question):
-            click.echo(line)
+        what, how = question_lines(run_id, question)
+        click.echo(f"{what}\n  {how}")
     if not questions:
         click.echo(f"{run_id} waits for nobody", err=True)
     return codes.OK

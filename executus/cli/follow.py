@@ -8,12 +8,12 @@ from enum import Enum
 from temporalio.client import WorkflowQueryFailedError, WorkflowQueryRejectedError
 from temporalio.service import RPCError
 
-from executus.cli.decide import question_lines
 from executus.cli.live import View
 from executus.errors import ExecutusError
 from executus.result import RunResult
 from executus.runs import Runs
 from executus.state import LiveState
+from executus.waits import wait_lines
 
 POLL_SECONDS = 0.25
 QUERY_SECONDS = 5.0
@@ -86,17 +86,11 @@ class Follower:
 
     def _tell(self, state: LiveState) -> None:
         """Say once what the run waits for people to do."""
-        lines: dict[str, list[str]] = {
-            question.step_id: question_lines(self._run_id, question) for question in state.questions
-        }
-        if state.waiting and not lines:
-            lines["limit"] = [
-                f"paused: {state.waiting}",
-                f"  executus budget grant {self._run_id} --tokens N (or --usd X)",
-            ]
-        for key in lines.keys() - self._told:
-            for line in lines[key]:
-                self._view.note(line)
+        lines = wait_lines(state)
+        for key in sorted(lines.keys() - self._told):
+            what, how = lines[key]
+            self._view.note(what)
+            self._view.note(f"  {how}")
         self._told = set(lines)
 
     async def _poll(self) -> None:

@@ -28,6 +28,7 @@ from executus.mcp.http import BoundedClient, http
 from executus.mcp.listing import MAX_TOOLS, Listing, read_listing
 from executus.mcp.server import VARIABLE, McpServer
 from executus.mcp.stdio import Child, stdio
+from executus.mcp.wire import NOT_SENT
 from executus.tools.context import Secrets
 
 MAX_PAGES = 20
@@ -78,7 +79,7 @@ class Connection:
         """
         await self._settled.wait()
         if self._client is None:
-            raise McpDown(f"MCP server `{self.server.name}` {self.ended}; nothing ran")
+            raise McpDown(f"MCP server `{self.server.name}` {self.ended}")
 
     def end(self, why: str) -> None:
         """Use it no more; its task closes it. The first reason counts."""
@@ -186,7 +187,8 @@ class Connection:
             group = cast("ExceptionGroup[Exception]", error)
             return self._why(group.exceptions[0])
         if isinstance(error, MCPError):
-            return said(self._secrets.hide(error.message))
+            words = said(self._secrets.hide(error.message))
+            return words if error.code == NOT_SENT else f"answered {words}"
         if isinstance(error, ExecutusError):
             return f"cannot be used: {said(self._secrets.hide(str(error)))}"
         return f"broke off ({type(error).__name__})"
@@ -224,7 +226,7 @@ class Connection:
                     if cursor is None or len(found) > MAX_TOOLS:
                         break
         except TimeoutError:
-            text = f"did not list its tools within {self.server.connect_seconds:g} s; nothing ran"
+            text = f"did not list its tools within {self.server.connect_seconds:g} s"
             raise McpDown(f"MCP server `{name}` {text}") from None
         except MCPError as error:
             raise self._failed(error) from None

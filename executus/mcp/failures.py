@@ -26,6 +26,10 @@ class McpDown(ToolRetry):
     """A server that cannot be asked: nothing ran. The message names it."""
 
 
+class McpRefused(ToolError):
+    """A server that did not take the request: nothing ran."""
+
+
 class SessionGone(McpDown):
     """The same, and a new connection may cure it."""
 
@@ -35,9 +39,9 @@ class SchemaChanged(ToolError):
 
 
 FAILURES: Mapping[int, tuple[type[ToolError], str]] = {
-    NOT_SENT: (McpDown, "{name} {text}; nothing ran"),
-    GONE: (SessionGone, "{name} {text}; nothing ran"),
-    REFUSED: (ToolError, "{name} answered {text}; nothing ran"),
+    NOT_SENT: (McpDown, "{name} {text}"),
+    GONE: (SessionGone, "{name} {text}"),
+    REFUSED: (McpRefused, "{name} answered {text}"),
     MISMATCH: (SchemaChanged, "{name}: {text}"),
     LOST: (ToolLost, "{name} brought no answer that can be read: {text}"),
     NO_JSON: (ToolLost, "{name} brought no answer that can be read: {text}"),

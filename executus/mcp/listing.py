@@ -105,6 +105,7 @@ def _definition(
         task_queue=server.task_queue,
         secret_arguments=server.secret_arguments,
         requires_approval=server.requires_approval,
+        image_bytes=server.image_bytes,
         source=str(Reference(server.name, tool.name)),
     )
 

@@ -28,6 +28,12 @@ class Pool:
         self._timers: dict[Connection, asyncio.TimerHandle] = {}
         self._quiet = _Quiet(secrets)
 
+    def load(self) -> "type[Connection]":
+        """Import the package: most of a second, and only for who has a server."""
+        module = importlib.import_module("executus.mcp.connection")
+        made: type[Connection] = module.Connection
+        return made
+
     @asynccontextmanager
     async def use(self, server: McpServer) -> AsyncGenerator["Connection"]:
         """A connection that is not closed for idleness meanwhile.
@@ -64,13 +70,12 @@ class Pool:
         known = self._open.get(server.name)
         if known is not None and known.ended is None:
             return known
-        # Most of a second of imports: not on the event loop, and only for who has a server.
-        module = await asyncio.to_thread(importlib.import_module, "executus.mcp.connection")
+        make = await asyncio.to_thread(self.load)  # a worker has done it before its first task
         known = self._open.get(server.name)
         if known is not None and known.ended is None:
             return known  # another call was faster
         self._quiet.add()
-        made: Connection = module.Connection(server, self._secrets, self._environment)
+        made = make(server, self._secrets, self._environment)
         self._open[server.name] = made
         self._tasks.add(made.task)
         made.task.add_done_callback(self._tasks.discard)

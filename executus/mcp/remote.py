@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from executus.digest import digest
 from executus.errors import ToolError
 from executus.jsontext import parse_object
-from executus.mcp.failures import SchemaChanged, SessionGone, said
+from executus.mcp.failures import McpDown, McpRefused, SchemaChanged, SessionGone, said
 from executus.mcp.pool import Pool
 from executus.mcp.result import text_of
 from executus.mcp.server import McpServer
@@ -42,9 +42,12 @@ class Remote:
             ToolError: it brought no result; the class says whether it may have run.
         """
         try:
-            return await self._attempt(arguments, context)
-        except SessionGone:  # nothing ran, and a new connection has a new session
-            return await self._attempt(arguments, context)
+            try:
+                return await self._attempt(arguments, context)
+            except SessionGone:  # a new connection has a new session
+                return await self._attempt(arguments, context)
+        except (McpDown, McpRefused) as error:
+            raise type(error)(f"{error}; nothing ran") from None
         except SchemaChanged:
             text = f"`{self.name}` is not the one this run was granted (its schema changed)"
             raise ToolError(f"{text}; not run") from None
@@ -56,7 +59,7 @@ class Remote:
             result = await connection.call(
                 self.tool, arguments, key=key, progress=Progress(context)
             )
-        return await text_of(result, context.files)
+        return await text_of(result, context)
 
     async def _check(self, connection: "Connection") -> None:
         tools = (await connection.listing(self.server.listing_seconds)).tools

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from executus.errors import ToolError
+from executus.images import image_type
 from executus.sanitize import clean_line, json_text
-from executus.tools.run_files import RunFiles
+from executus.tools import ToolContext
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult, ContentBlock
@@ -18,13 +19,13 @@ MAX_WORD = 500
 """Characters of an address, a name or a media type."""
 
 
-async def text_of(result: "CallToolResult", files: RunFiles) -> str:
-    """All of it as text; what is none is kept as a file of the run, or noted as left out.
+async def text_of(result: "CallToolResult", context: ToolContext) -> str:
+    """All of it as text; what is none is shown, kept as a file of the run, or noted as left out.
 
     Raises:
         ToolError: the server says that the tool failed.
     """
-    blocks = [await _block(block, files) for block in result.content]
+    blocks = [await _block(block, context) for block in result.content]
     structured = result.structured_content
     if structured is not None and not any(_says(text, structured) for text in _texts(result)):
         blocks.append(json_text(structured))
@@ -53,12 +54,12 @@ def _says(text: str, structured: Any) -> bool:  # noqa: ANN401 - any JSON
     return text in values or said in values
 
 
-async def _block(block: "ContentBlock", files: RunFiles) -> str:
+async def _block(block: "ContentBlock", context: ToolContext) -> str:
     match block.type:
         case "text":
             return block.text
         case "image" | "audio":
-            return f"[{await _data(block.type, block.mime_type, block.data, files)}]"
+            return f"[{await _data(block.type, block.mime_type, block.data, context)}]"
         case "resource_link":
             return f"[{_word(block.name)}: {_word(str(block.uri))}]"
         case "resource":
@@ -67,10 +68,10 @@ async def _block(block: "ContentBlock", files: RunFiles) -> str:
                 return f"[{address}]\n{text}"
             blob: str = getattr(held, "blob", "")
             name = address.rpartition("/")[2] or "resource"
-            return f"[{address}: {await _data(name, held.mime_type or '', blob, files)}]"
+            return f"[{address}: {await _data(name, held.mime_type or '', blob, context)}]"
 
 
-async def _data(name: str, mime: str, encoded: str, files: RunFiles) -> str:
+async def _data(name: str, mime: str, encoded: str, context: ToolContext) -> str:
     """What became of something that is no text."""
     mime = _word(mime).lower() or "data"
     try:
@@ -78,14 +79,25 @@ async def _data(name: str, mime: str, encoded: str, files: RunFiles) -> str:
     except binascii.Error:
         return f"{mime}: not readable, left out"
     what = f"{mime}, {len(data):,} bytes"
-    if not files.wired:
+    if image_type(data) is not None and _attached(data, context):
+        return f"{what}: shown below"
+    if not context.files.wired:
         return f"{what}: not shown"
     if "." not in name:
         name += mimetypes.guess_extension(mime) or ""
     try:
-        return f"{what}: file {(await files.put(name, mime, data)).id}"
+        return f"{what}: file {(await context.files.put(name, mime, data)).id}"
     except ToolError as error:  # the call has been made: its text is worth more than its picture
         return f"{what}: not kept, {error}"
+
+
+def _attached(data: bytes, context: ToolContext) -> bool:
+    """Whether the model will see this image; not one too many, or where the host wants none."""
+    try:
+        context.attach_image(data)
+    except ToolError:
+        return False
+    return True
 
 
 def _word(text: str) -> str:

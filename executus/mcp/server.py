@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from executus.agent import Visibility
 from executus.data import Data
 from executus.errors import ConfigError
+from executus.images import MAX_IMAGE_BYTES
 from executus.plan import Effect
 from executus.redact import Redactor
 from executus.tools import Caller
@@ -79,6 +80,9 @@ class McpServer(Data):
     """Age at which its list of tools is read again before a call; 0 = before each."""
     result_bytes: int | None = Field(default=None, ge=256, le=524_288)
     """Bytes of one result that enter the transcript; None = the run's own bound."""
+    image_bytes: int = Field(default=0, ge=0, le=MAX_IMAGE_BYTES)
+    """Bytes of images of one call that the model is shown; 0 = none. What is not shown is a file
+    of the run, where the host keeps files."""
     secret_arguments: bool = True
     """Hide the arguments of its calls from summaries, the summariser and the audit."""
     requires_approval: bool = False

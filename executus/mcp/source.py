@@ -41,6 +41,11 @@ class McpSource:
     def __len__(self) -> int:
         return len(self.servers)
 
+    def load(self) -> None:
+        """Import now what connecting needs; nothing without servers. Takes most of a second."""
+        if self.servers:
+            self._pool.load()
+
     def visible(self, caller: Caller, visibility: Visibility) -> dict[str, McpServer]:
         """The servers that this caller's agent with this audience may know of, by name."""
         return {n: s for n, s in self.servers.items() if s.admits(caller, visibility)}
@@ -78,6 +83,7 @@ class McpSource:
             task_queue=server.task_queue,
             attempts=step.attempts,
             secret_arguments=server.secret_arguments,
+            image_bytes=server.image_bytes,
             digest=step.schema_digest,  # `Remote` compares it with the server's own
         )
 

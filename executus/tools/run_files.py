@@ -1,6 +1,6 @@
 """RunFiles: the files of one run, as its tools see them."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from executus.errors import FileRefused, StoreError, ToolError, ToolRetry, UnknownFile
@@ -23,10 +23,19 @@ class RunFiles:
     Trouble comes out as `ToolError` and `ToolRetry`, so a tool need not catch anything.
     """
 
-    def __init__(self, store: Files | None = None, scope: FileScope | None = None) -> None:
-        """Without a store every use says that there is none."""
+    def __init__(
+        self,
+        store: Files | None = None,
+        scope: FileScope | None = None,
+        also: Sequence[FileScope] = (),
+    ) -> None:
+        """Without a store every use says that there is none.
+
+        What is `also` there can be read; what is put goes into `scope`.
+        """
         self._store = store
         self._scope = scope
+        self._also = tuple(also)
         self.made: list[FileRef] = []
         """What was put by this call."""
 
@@ -46,10 +55,12 @@ class RunFiles:
             ToolRetry: the store could not be read.
         """
         store, scope = self._wired()
-        try:
-            return await _plain(store.get(scope, file_id, start, length))
-        except UnknownFile:
-            raise await self._unknown(file_id) from None
+        for place in (scope, *self._also):
+            try:
+                return await _plain(store.get(place, file_id, start, length))
+            except UnknownFile:
+                continue
+        raise await self._unknown(file_id)
 
     async def stat(self, file_id: str) -> FileRef:
         """Name, type and size of a file.
@@ -59,10 +70,11 @@ class RunFiles:
             ToolRetry: the store could not be read.
         """
         store, scope = self._wired()
-        found = await _plain(store.stat(scope, file_id))
-        if found is None:
-            raise await self._unknown(file_id)
-        return found
+        for place in (scope, *self._also):
+            found = await _plain(store.stat(place, file_id))
+            if found is not None:
+                return found
+        raise await self._unknown(file_id)
 
     async def all(self) -> list[FileRef]:
         """All files of the run: attached ones, whole results, what tools put.
@@ -71,7 +83,8 @@ class RunFiles:
             ToolRetry: the store could not be read.
         """
         store, scope = self._wired()
-        return list(await _plain(store.files(scope)))
+        found = [await _plain(store.files(place)) for place in (scope, *self._also)]
+        return list(dict.fromkeys(ref for refs in found for ref in refs))
 
     async def put(self, name: str, mime: str, data: bytes) -> FileRef:
         """Keep a file; it is listed in the run's result. Tell the model its id.

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from temporalio.exceptions import ApplicationError
 
 from executus.activities import conversation
-from executus.activities.conversation import Conversations
+from executus.activities.conversation import PRODUCED_BYTES, Conversations
 from executus.contracts import RunKey
 from executus.limits import Defaults
 from executus.message import Message
@@ -115,6 +115,20 @@ async def test_memory_is_bounded_in_bytes(workflow):
         assert await load(cache, transcript, key=key) == transcript.messages
     assert sum(copy.bytes for copy in cache._copies.values()) <= 20_000
     assert sum(size for _, size in cache._produced.values()) <= 5_000
+
+
+async def test_a_message_waits_once_and_not_beside_the_conversation_that_has_it(workflow):
+    cache, transcript = Conversations(), workflow.transcript
+    for n in range(3):
+        transcript.append(message(n))
+    cache.remember(message(1))
+    assert await load(cache, transcript) == transcript.messages  # read back
+    transcript.append(message(3))
+    cache.remember(message(3))
+    assert await load(cache, transcript, tail=transcript.digests[-1:]) == transcript.messages
+    assert (cache.hits, cache.misses) == (1, 1)
+    assert cache._produced == {}
+    assert cache._produced_room == PRODUCED_BYTES
 
 
 async def test_a_conversation_larger_than_the_bound_still_works(workflow):

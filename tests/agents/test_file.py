@@ -5,8 +5,8 @@ import pytest
 
 from executus.agent import RunnableAgent
 from executus.agents import is_agent_file, load_agent
-from executus.agents.file import MAX_FILE_BYTES
 from executus.errors import ConfigError
+from executus.fields_file import MAX_FILE_BYTES
 from executus.front_matter import dump_yaml
 from executus.limits import Limits
 
@@ -107,7 +107,7 @@ def test_a_field_of_a_later_version_is_named(tmp_path: Path) -> None:
         ("a.md", b"# Hello", "does not parse as md: no front matter"),
         ("a.md", b"---\nsystem_prompt: x\n---\ny", "`system_prompt` stands in the front matter"),
         ("a.toml", b"\xff\xfe", "does not parse as toml"),
-        ("a.ini", b"", "an agent file ends in .toml, .json, .yaml, .yml, .md"),
+        ("a.ini", b"", "an agent is a .toml, .json, .yaml, .yml, .md file"),
         ("a.toml", b"name = 3", "`name`: must be a name"),
         ("a.toml", b'extends = ["a", "b"]', "`extends`: must be the name of one agent"),
         ("a.toml", b"#" * (MAX_FILE_BYTES + 1), "larger than 2,000,000 bytes"),

@@ -19,7 +19,7 @@ from mcp_types import (
     ToolAnnotations,
 )
 
-PIXEL = base64.b64encode(b"\x89PNG" + b"\0" * 96).decode()
+PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 92).decode()
 
 
 class Office:

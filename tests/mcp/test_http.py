@@ -81,7 +81,8 @@ async def test_calls_go_through_in_every_dialect(legacy, json_response):
 
 async def test_what_a_tool_returns_becomes_text():
     async with office_at() as (_, source):
-        mixed = await call(source, await definition(source, "office", "mixed"))
+        granted = await definition(source, "office", "mixed")
+        mixed = await call(source, granted, image_bytes=0)
         assert mixed.text == (
             'words\n\n[image/png, 100 bytes: not shown]\n\n[note://1]\ninside\n\n{"n":1}'
         )
@@ -156,7 +157,7 @@ async def test_headers_are_filled_with_secrets_that_never_come_back():
             with pytest.raises(ToolError) as caught:
                 await source.listing("web")
     assert seen[0] == "Bearer very-secret-value"
-    assert str(caught.value) == "MCP server `web` HTTP 401 Unauthorized; nothing ran"
+    assert str(caught.value) == "MCP server `web` answered HTTP 401 Unauthorized"
 
 
 async def test_a_server_that_is_down_is_named_and_one_that_comes_back_is_found():

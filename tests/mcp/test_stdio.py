@@ -49,6 +49,32 @@ async def test_a_call_goes_through_and_the_program_leaves_with_the_worker(bare, 
     assert not [t for t in asyncio.all_tasks() if t.get_name().startswith("mcp ")]
 
 
+async def test_a_server_made_with_the_package_speaks_stdio_to_the_end(journal, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "leaked-leaked")
+    args = ("-m", "tests.mcp.office", str(journal.path))
+    server = McpServer(
+        name="office", command=sys.executable, args=args, cwd=ROOT, connect_seconds=40
+    )
+    source = McpSource([server])
+    async with source.serving():
+        tools = {n: await definition(source, "office", n) for n in ("add", "slow", "crash")}
+        assert (await call(source, tools["add"], '{"a": 1, "b": 2}')).text == "3"
+        seen = json.loads(
+            (await call(source, await definition(source, "office", "variables"))).text
+        )
+        assert seen.keys() <= {"LC_CTYPE"}
+        task = asyncio.create_task(call(source, tools["slow"]))
+        while "slow begins" not in journal.lines:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while "slow cancelled" not in journal.lines:
+            await asyncio.sleep(0.01)
+        part = await call(source, tools["crash"])
+        assert (part.outcome, journal.lines[-1]) == ("unknown", "crash")
+
+
 async def test_nothing_of_the_workers_environment_reaches_the_program(bare, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "leaked-leaked")
     source = McpSource([bare()])
@@ -102,7 +128,7 @@ async def test_a_program_that_dies_at_start_is_told_and_its_last_words_are_logge
     async with source.serving():
         with pytest.raises(McpDown) as caught:
             await source.listing("bare")
-    assert str(caught.value) == "MCP server `bare` exited with code 1; nothing ran"
+    assert str(caught.value) == "MCP server `bare` exited with code 1"
     assert "cannot start: the token is [secret:BARE_TOKEN]" in caplog.text
     assert "very-secret-value" not in caplog.text
 

@@ -42,8 +42,6 @@ CACHED_ONLY = (
     "test_skills.py",
     "test_fork.py",
     "test_queues.py",
-    "test_compaction.py",
-    "test_seed_checks.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 

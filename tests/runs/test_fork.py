@@ -13,9 +13,11 @@ from executus.limits import Defaults
 from executus.models.scripted import call, fail, hang, say
 from executus.origin import Origin
 from executus.ports import Ports
+from executus.stores.blobs import FolderBlobs
+from executus.stores.file_store import FileStore
 from executus.stores.folder_checkpoints import FolderCheckpoints
 from executus.stores.memory import MemoryAudit
-from executus.tools import tool
+from executus.tools import ToolContext, tool
 
 from .kit import assert_closed_once, kit
 from .test_long_runs import chain
@@ -241,3 +243,85 @@ async def test_the_command_line_forks_a_run(env, monkeypatch, capfd, tmp_path):
         assert "written m3 or m3.t2" in capfd.readouterr().err
         assert await asyncio.to_thread(invoke, ["fork", run_id, "--id", run_id]) == 2
         assert "a fork is a new run" in capfd.readouterr().err
+
+
+@tool
+async def note(ctx: ToolContext, text: str) -> str:
+    """Keep a note."""
+    return (await ctx.files.put("note.txt", "text/plain", text.encode())).id
+
+
+def note_it(text: str):
+    """A script that keeps a note, and says its id."""
+
+    def script(request):
+        last = request.messages[-1].message
+        return call("note", text=text) if last.role == "user" else say(last.parts[0].text)
+
+    return script
+
+
+def told(request) -> list[str]:
+    """What tools returned."""
+    return [m.message.parts[0].text for m in request.messages if m.message.role == "tool"]
+
+
+def read_all(request):
+    """Read every note whose id the conversation speaks of, then say them all."""
+    ids = [text for text in told(request) if len(text) == 32]
+    texts = [text for text in told(request) if len(text) != 32]
+    if len(texts) < len(ids):
+        return call("read_more", file_id=ids[len(texts)])
+    return say(" | ".join(text.splitlines()[-1] for text in texts))
+
+
+async def test_a_fork_reads_the_files_of_the_run_it_comes_from_and_of_the_one_before(env, tmp_path):
+    files = FileStore(FolderBlobs(tmp_path / "files"))
+    async with kit(env, tools=[note], files=files) as k:
+        k.scripts |= {"second": note_it("two"), "third": read_all}
+        first = await k.run(note_it("one"), tools=("note",))
+        second = await forked(
+            k, first.result.run_id, prompt="and now", model_tier="scripted/second"
+        )
+        third = await forked(
+            k, second.result.run_id, prompt="read them", model_tier="scripted/third"
+        )
+        assert (third.result.status, third.result.output) == (Status.OK, "one | two")
+        assert third.result.files == ()  # it put none itself
+
+
+async def test_a_forks_sub_agents_read_them_too_also_in_a_later_execution(env, tmp_path):
+    def top(request):
+        """Look until the run went on in another execution, then hand the note's id down."""
+        file_id, *seen = told(request)
+        if len(seen) < 10:
+            return call("look", n=len(seen))
+        return say(seen[-1]) if len(seen) > 10 else call("agent__leaf", prompt=file_id)
+
+    def leaf(request):
+        last = request.messages[-1].message
+        if last.role == "user":
+            return call("read_more", file_id=last.text)
+        return say(last.parts[0].text)
+
+    files = FileStore(FolderBlobs(tmp_path / "files"))
+    fields = {"max_iterations": 20, "max_runtime": 600}
+    agents = [
+        RunnableAgent(
+            name="top",
+            model_tier="scripted/top",
+            tools=("look",),
+            sub_agents=("leaf",),
+            **fields,
+        ),
+        RunnableAgent(name="leaf", model_tier="scripted/leaf", **fields),
+    ]
+    brief = Defaults(history_events=50)
+    async with kit(env, tools=[note, look], agents=agents, files=files, defaults=brief) as k:
+        k.scripts |= {"top": top, "leaf": leaf}
+        source = await k.run(note_it("the heron"), tools=("note",))
+        fork = await k.runs.fork(Origin(run_id=source.result.run_id), agent="top", prompt="go on")
+        result = await k.runs.result(fork.id)
+        assert result.status is Status.OK, result.error
+        assert result.output.endswith("the heron")
+        assert len(await chain(k, fork.id)) > 1

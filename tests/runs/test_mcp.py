@@ -89,6 +89,16 @@ async def test_a_servers_tools_are_activities_of_their_own_names(env, office):
     assert offered[:3] == ["look", "office__add", "office__mixed"]
 
 
+async def test_pictures_are_shown_where_the_host_says_so(env, office):
+    told = Told()
+    async with kit(env, mcp=[declared(office, image_bytes=1_000)]) as k:
+        out = await k.run([call("office__mixed"), told], tools=("mcp:office/mixed",))
+    assert out.result.status is Status.OK
+    assert "[image/png, 100 bytes: shown below]" in told.results[0]
+    parts = [part for item in told.requests[0].messages for part in item.message.parts]
+    assert [part.mime for part in parts if part.type == "image"] == ["image/png"]
+
+
 async def test_pictures_are_files_of_the_run_where_the_host_keeps_files(env, office, tmp_path):
     told = Told()
     ports = Ports(files=FileStore(FolderBlobs(tmp_path)))

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from executus.question import Question
 from executus.state import LiveState
 from executus.step import StepRecord
 from executus.workflows.details import SHOWN_STEPS, render
@@ -50,3 +51,25 @@ def test_a_run_without_phases_has_no_groups_and_the_page_stays_short():
     assert len(lines) == SHOWN_STEPS
     assert "phase" not in page
     assert lines[-1] == "- … `m49` model: `a 'tick'`"
+
+
+def test_the_page_says_what_a_run_waits_for_and_the_command_that_settles_it():
+    question = Question(
+        step_id="m1.t1",
+        kind="approval",
+        tool="refund",
+        arguments='{"order": "`17`"}',
+        digest="d" * 32,
+        asked_at=START,
+        expires_at=START,
+    )
+    page = render(state(questions=(question,), waiting="approval of refund (m1.t1)"))
+    assert '`m1.t1 waits for approval until 00:00:00 UTC: refund {"order": "\'17\'"}`' in page
+    assert "    executus approve r m1.t1 " in page
+    limit = render(state(waiting="token limit: 300 of 300 tokens used"))
+    assert "    executus budget grant r " in limit
+
+
+def test_a_step_that_is_a_child_run_names_it():
+    child = step(1).model_copy(update={"child_run_id": "r.m1.t1"})
+    assert "- … `m1` model: `a 'tick'` → `r.m1.t1`" in render(state(child))
