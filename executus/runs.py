@@ -8,7 +8,6 @@ import uuid
 from temporalio.client import (
     Client,
     WorkflowHandle,
-    WorkflowUpdateFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import (
@@ -29,7 +28,7 @@ from executus.contracts import (
 )
 from executus.data import Data
 from executus.endings import QUERY_SECONDS, read_ending, read_state
-from executus.errors import RequestError, UserError
+from executus.errors import RequestError
 from executus.files import FileScope
 from executus.forks import fork_request
 from executus.message import InputFile
@@ -43,6 +42,7 @@ from executus.staging import stage
 from executus.state import LiveState
 from executus.status import Reason
 from executus.steer import SteerReceipt, SteerRequest
+from executus.updates import update
 from executus.workflows.agent_run import AgentRun
 
 FIRST_QUERY_SECONDS = 3.0
@@ -157,18 +157,13 @@ class Runs:
         `message_id`: give one to be able to send it again without it being said twice.
 
         Raises:
-            UserError: the run takes no messages: it is stopping, or too many wait.
-            RPCError: there is no such run, or it has ended.
+            UserError: there is no such run, it has ended, it takes no messages (it is stopping, or
+                too many wait), or no worker serves it.
         """
-        handle = self._client.get_workflow_handle(run_id)
         asked = SteerRequest(text=text, by=by)
-        try:
-            receipt: SteerReceipt = await handle.execute_update(  # pyright: ignore[reportUnknownMemberType]
-                UPDATE_STEER, asked, id=message_id or uuid.uuid4().hex, result_type=SteerReceipt
-            )
-        except WorkflowUpdateFailedError as error:
-            raise UserError(str(error.cause)) from None
-        return receipt
+        return await update(
+            self._client, run_id, UPDATE_STEER, asked, answer=SteerReceipt, update_id=message_id
+        )
 
     async def approve(self, run_id: str, decision: Decision) -> LiveState:
         """Let a tool call that waits for approval be made.
@@ -198,18 +193,7 @@ class Runs:
         return await self._update(run_id, UPDATE_RAISE_LIMITS, asked)
 
     async def _update(self, run_id: str, name: str, asked: Data) -> LiveState:
-        handle = self._client.get_workflow_handle(run_id)
-        try:
-            state: LiveState = await handle.execute_update(  # pyright: ignore[reportUnknownMemberType]
-                name, asked, result_type=LiveState
-            )
-        except WorkflowUpdateFailedError as error:
-            raise UserError(str(error.cause)) from None
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            raise UserError(f"run {run_id}: {error.message}") from None
-        return state
+        return await update(self._client, run_id, name, asked, answer=LiveState)
 
 
 async def _staged(store: Files, request: RunRequest, run_id: str) -> RunRequest:

@@ -37,11 +37,14 @@ CACHED_ONLY = (
     "test_attached.py",
     "test_approvals.py",
     "test_steer.py",
+    "test_updates.py",
     "test_delivery.py",
     "test_dead_letters.py",
     "test_skills.py",
     "test_fork.py",
     "test_queues.py",
+    "test_compaction.py",
+    "test_seed_checks.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 
