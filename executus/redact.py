@@ -6,6 +6,7 @@ side of hiding. Lengths stay visible, so a person can still see that something w
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from pydantic import JsonValue
 
@@ -47,6 +48,7 @@ SECRET_PATTERNS: Mapping[str, tuple[str, ...]] = {
 }
 """Shape of a secret -> pieces of which a text (case-folded) must hold one to match it. Looking for
 the pieces first takes a fiftieth of the time of the expressions, and most texts hold none."""
+LONG_NAME = 100
 COUNT_KEYS = re.compile(r"(?:_tokens|^tokens|max_tokens|token_count|token_limit)$")
 """`input_tokens` and the like are counts, not secrets."""
 
@@ -85,8 +87,9 @@ class Redactor:
 
     def is_secret(self, key: str) -> bool:
         """Whether the value under `key` is hidden whatever it is."""
-        name = key.lower().replace("-", "_")
-        return any(word in name for word in self._keys) and not COUNT_KEYS.search(name)
+        # The same few names all the time; one that may be of any size is not kept.
+        known = _is_secret if len(key) < LONG_NAME else _is_secret.__wrapped__
+        return known(key, self._keys)
 
     def _pattern(self, patterns: Sequence[str]) -> re.Pattern[str]:
         """One expression for `patterns`: without those that cannot match it finds the same."""
@@ -99,6 +102,12 @@ class Redactor:
     @staticmethod
     def _hide(value: JsonValue) -> JsonValue:
         return None if value is None else f"[redacted {len(str(value))}]"
+
+
+@lru_cache(maxsize=4_096)
+def _is_secret(key: str, words: tuple[str, ...]) -> bool:
+    name = key.lower().replace("-", "_")
+    return any(word in name for word in words) and not COUNT_KEYS.search(name)
 
 
 def _flagless(patterns: Iterable[str]) -> list[str]:

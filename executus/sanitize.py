@@ -40,6 +40,8 @@ def clean_text(text: str) -> str:
     """Replace what cannot be stored everywhere: lone surrogates and NUL become U+FFFD."""
     if "\x00" in text:
         text = text.replace("\x00", REPLACEMENT)
+    if text.isascii():
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -30,7 +30,12 @@ async def whole(future: asyncio.Future[T]) -> T:
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait([future], timeout=TIMEOUT)
-        if future.done() and not future.cancelled():
-            future.exception()  # seen, or Python complains that nobody looked
+        await ended(future)
         raise
+
+
+async def ended(future: asyncio.Future[T]) -> None:
+    """Wait until `future` is done, however, for as long as a transaction may take."""
+    await asyncio.wait([future], timeout=TIMEOUT)
+    if future.done() and not future.cancelled():
+        future.exception()  # seen, or Python complains that nobody looked

@@ -7,9 +7,8 @@ in the conditional updates are those of one moment (reliability.md D.2).
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BindParameter,
@@ -81,8 +80,7 @@ def _named(names: Sequence[str]) -> dict[str, object]:
     return {f"name{index}": name for index, name in enumerate(names)}
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """A row of `budget_runs`."""
 
     run_id: str
@@ -291,7 +289,7 @@ def hold_of(row: Row[Any]) -> Hold:
         reserved_at=row.reserved_at,
         hour=row.hour,
         expires_at=row.expires_at,
-        share=_amounts(row, "share"),
+        share=Amounts(row.share_ms, row.share_tokens, row.share_micro_usd),
         need=Amounts(0, row.need_tokens, row.need_micro_usd),
         settled_at=row.settled_at,
         n_settle=row.n_settle,
@@ -302,19 +300,17 @@ def hold_of(row: Row[Any]) -> Hold:
 
 def row_of(hold: Hold) -> dict[str, object]:
     """A Hold as a row of `budget_runs`."""
-    plain = {
-        name: getattr(hold, name)
-        for name in Hold.__slots__
-        if name not in {"share", "need", "scopes"}
-    }
-    share = {f"share_{s}": amount for s, amount in zip(SUFFIXES, hold.share, strict=True)}
-    need = {"need_tokens": hold.need.tokens, "need_micro_usd": hold.need.micro_usd}
-    return {**plain, "scopes": json.dumps(hold.scopes), **share, **need}
+    row: dict[str, object] = hold._asdict()
+    del row["share"], row["need"]
+    row["scopes"] = json.dumps(hold.scopes)
+    row["share_ms"], row["share_tokens"], row["share_micro_usd"] = hold.share
+    row["need_tokens"], row["need_micro_usd"] = hold.need[1:]
+    return row
 
 
 def with_share(hold: Hold, change: Amounts) -> Hold:
     """The hold after its share grew by `change`."""
-    return replace(hold, share=hold.share.plus(change))
+    return hold._replace(share=hold.share.plus(change))
 
 
 def cap_of(row: Row[Any]) -> BudgetCap:

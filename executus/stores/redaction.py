@@ -128,7 +128,8 @@ def _withheld(kept: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 def _cap(value: JsonValue, limit: int) -> JsonValue:
     if isinstance(value, str):
-        return cap_text(value, limit).text
+        # A character has four bytes at most: the usual text fits without being encoded.
+        return value if len(value) * 4 <= limit else cap_text(value, limit).text
     if isinstance(value, list):
         return [_cap(item, limit) for item in value]
     if isinstance(value, dict):

@@ -56,7 +56,10 @@ LINK_COLUMNS = tuple(entries.c[name] for name in Link._fields)
 
 # Statements stand here once: building one costs more than running it.
 HERE = select(runs).where(runs.c.run_id == bindparam("at_run"))
-RUN, LOCKED = Prepared(HERE), Prepared(HERE.with_for_update())
+RUN = Prepared(HERE)
+LOCKED = Prepared(
+    HERE.with_only_columns(*(runs.c[name] for name in CHAIN_COLUMNS)).with_for_update()
+)
 THERE_ONE = Prepared(
     select(entries.c.entry, entries.c.key).where(
         entries.c.run_id == bindparam("at_run"),

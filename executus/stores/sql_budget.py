@@ -7,7 +7,6 @@ the parent, or is released. Times, windows and sums are the database's own.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from sqlalchemy import Connection, and_, bindparam, select, update
 
@@ -214,7 +213,7 @@ class SqlBudget(BudgetDesk):
             priced = [cap for cap in holding if cap.currency == "micro_usd"]
             if priced:
                 raise Refused(denied_unpriced(priced[0]))
-        hold = replace(hold, need=hold.need.plus(estimate))
+        hold = hold._replace(need=hold.need.plus(estimate))
         short = hold.need.minus(hold.share._replace(ms=0)).floor()
         if short != ZERO:
             hold = self._cover(connection, hold, short)
@@ -250,7 +249,7 @@ class SqlBudget(BudgetDesk):
         if attempt.state == "lost":
             self._meter_late(connection, hold, meter, actual.minus(estimate).floor())
             return
-        hold = replace(hold, need=hold.need.plus(actual.minus(estimate)))
+        hold = hold._replace(need=hold.need.plus(actual.minus(estimate)))
         excess = hold.need.minus(hold.share._replace(ms=0)).floor()
         if excess != ZERO:
             self._gate.post(connection, hold, dict.fromkeys(hold.scopes, (excess, ZERO)))
@@ -264,7 +263,7 @@ class SqlBudget(BudgetDesk):
         if excess != ZERO:
             self._gate.post(connection, hold, dict.fromkeys(hold.scopes, (ZERO, excess)))
             self._note_overrun(connection, hold, f"late {_name(meter)}", excess)
-            hold = replace(hold, need=hold.need.plus(excess))
+            hold = hold._replace(need=hold.need.plus(excess))
             _save(connection, with_share(hold, excess))
 
     def _settle(self, connection: Connection, hold: Hold, ms: int) -> Hold:
@@ -280,10 +279,9 @@ class SqlBudget(BudgetDesk):
         self._gate.post(connection, hold, changes)
         self._note_overrun(connection, hold, "settle", actual.minus(hold.share).floor())
         if parent is not None:
-            returned = replace(parent, child_ms=parent.child_ms + actual.ms)
+            returned = parent._replace(child_ms=parent.child_ms + actual.ms)
             _save(connection, with_share(returned, rest))
-        settled = replace(
-            hold,
+        settled = hold._replace(
             share=actual,
             settled_at=self._database.now(connection),
             n_settle=hold.n_settle + 1,

@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from sqlalchemy import URL, Connection, create_engine, event
@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from executus.errors import StoreError
-from executus.stores.backend import TIMEOUT, T, Work, whole
+from executus.stores.backend import TIMEOUT, T, Work, ended, whole
 from executus.stores.dialects import BEGUN, begin_sqlite, set_up_sqlite
 from executus.stores.prepared import driver
 
@@ -32,19 +32,31 @@ TOGETHER = 64
 """Works in one transaction, at most: whoever comes later waits for no more than that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A work that waits for the writer."""
-
-    work: Work[Any]
-    future: asyncio.Future[Any]
-
-
 class Outcome(NamedTuple):
     """What became of a work."""
 
     value: Any
     failure: BaseException | None
+
+
+@dataclass(slots=True)
+class Asked:
+    """A work that waits for the writer."""
+
+    work: Work[Any]
+    future: asyncio.Future[Any]
+    """Whoever waits for it; changed in its own loop only."""
+    told: bool = False
+
+    def tell(self, outcome: Outcome) -> None:
+        """Let whoever waits know."""
+        self.told = True
+        if self.future.done():  # cancelled this very moment
+            return
+        if outcome.failure is None:
+            self.future.set_result(outcome.value)
+        else:
+            self.future.set_exception(outcome.failure)
 
 
 class SqliteBackend:
@@ -62,11 +74,11 @@ class SqliteBackend:
         )
         event.listen(self._engine, "connect", set_up_sqlite)
         event.listen(self._engine, "begin", begin_sqlite)
-        self._writer = ThreadPoolExecutor(1, "executus-sqlite-writer")
         self._readers = ThreadPoolExecutor(READERS, "executus-sqlite-reader")
-        self._lock = threading.Lock()
-        self._waiting: deque[Asked] = deque()
-        self._busy = False
+        self._lock = threading.Lock()  # a database may be used from more loops than one
+        self._asked: list[Asked] = []
+        self._queue: SimpleQueue[list[Asked] | None] = SimpleQueue()
+        self._writer: threading.Thread | None = None
         self._closed = False
         self._connection: Connection | None = None
 
@@ -78,42 +90,63 @@ class SqliteBackend:
         # A database in memory is one connection, so one thread: the writer's.
         if not write and not self._memory:
             return await whole(loop.run_in_executor(self._readers, self._read, work))
-        future: asyncio.Future[T] = loop.create_future()
+        asked = Asked(work, loop.create_future())
         with self._lock:
-            self._waiting.append(Asked(work, future))
-            idle, self._busy = not self._busy, True
-        if idle:
-            # Not at once: what this turn of the loop still asks for comes along.
-            loop.call_soon(self._writer.submit, self._write)
-        return await whole(future)
+            self._asked.append(asked)
+            first = len(self._asked) == 1
+        if first:
+            loop.call_soon(self._hand_over)  # with what this turn of the loop still asks for
+        try:
+            value: T = await asked.future
+        except asyncio.CancelledError:
+            if not asked.told:  # the cancel took the future: wait with another one
+                asked.future = loop.create_future()
+                await ended(asked.future)
+            raise
+        return value
 
     async def close(self) -> None:
         """Close every connection and end the threads; what was asked for is done before."""
         self._closed = True
-        await asyncio.sleep(0)  # what this turn of the loop asked for is on its way then
-        self._writer.shutdown(wait=True)
+        self._hand_over()
+        self._queue.put(None)
+        if self._writer is not None:
+            self._writer.join()
         self._readers.shutdown(wait=True)
         self._drop()
         self._engine.dispose()
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            if not self._asked:
+                return
+            asked, self._asked = self._asked, []
+            self._queue.put(asked)
+            if self._writer is None:
+                # A daemon: whoever never closes the database does not wait for it at exit.
+                self._writer = threading.Thread(
+                    target=self._write, name="executus-sqlite-writer", daemon=True
+                )
+                self._writer.start()
 
     def _read(self, work: Work[T]) -> T:
         with self._engine.connect() as connection, connection.begin():
             return work(connection)
 
     def _write(self) -> None:
-        """Write whatever waits, until nothing does."""
-        while batch := self._next():
-            outcomes = self._together(batch)
-            # By loop, because each future belongs to its own; one that is gone hears of nothing.
-            for asked, outcome in zip(batch, outcomes, strict=True):
-                with contextlib.suppress(RuntimeError):
-                    asked.future.get_loop().call_soon_threadsafe(_tell, asked.future, outcome)
-
-    def _next(self) -> list[Asked]:
-        with self._lock:
-            batch = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
-            self._busy = bool(batch)
-            return batch
+        """Write whatever waits, until the database is closed."""
+        while (batch := self._queue.get()) is not None:
+            last = False
+            with contextlib.suppress(Empty):
+                while len(batch) < TOGETHER and not last:
+                    more = self._queue.get_nowait()
+                    last = more is None
+                    batch = [*batch, *(more or ())]
+            for start in range(0, len(batch), TOGETHER):
+                part = batch[start : start + TOGETHER]
+                _tell_all(part, self._together(part))
+            if last:
+                return
 
     def _together(self, batch: Sequence[Asked]) -> list[Outcome]:
         """Commit a batch; when the commit fails, all of it failed."""
@@ -165,10 +198,14 @@ def _apart(connection: Connection, work: Work[Any]) -> Outcome:
     return outcome
 
 
-def _tell(future: asyncio.Future[Any], outcome: Outcome) -> None:
-    if future.done():
-        return
-    if outcome.failure is None:
-        future.set_result(outcome.value)
-    else:
-        future.set_exception(outcome.failure)
+def _tell_all(batch: Sequence[Asked], outcomes: Sequence[Outcome]) -> None:
+    told = list(zip(batch, outcomes, strict=True))
+    for loop in {asked.future.get_loop() for asked in batch}:
+        with contextlib.suppress(RuntimeError):  # it is closed: nobody waits there
+            loop.call_soon_threadsafe(_tell, loop, told)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, told: Sequence[tuple[Asked, Outcome]]) -> None:
+    for asked, outcome in told:
+        if asked.future.get_loop() is loop:
+            asked.tell(outcome)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -96,6 +97,24 @@ async def test_a_database_in_memory_reads_and_writes_at_the_same_time() -> None:
     await asyncio.gather(*(database.write(add(f"s{n}")) for n in range(5)), names(database))
     assert len(await names(database)) == 5
     await database.close()
+
+
+async def test_a_cancelled_caller_goes_on_when_its_transaction_has_ended(file: Database) -> None:
+    for turns in range(6):
+        task = asyncio.ensure_future(file.write(add(f"s{turns}")))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        there = f"s{turns}" in await names(file)
+        assert there == bool(turns), "begun is done when the caller hears of its cancel"
+    slow = asyncio.ensure_future(file.write(lambda _: time.sleep(0.2)))
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    slow.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await slow
+    assert time.monotonic() - began > 0.1
 
 
 async def test_close_waits_for_what_was_asked_for_and_takes_nothing_after_it(
