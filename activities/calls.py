@@ -174,6 +174,9 @@ class ModelCalls:
             text = self._host.redactor.text(clean_text(str(error)))[:500]
             message = f"the provider raised {type(error).__name__}: {text}"
             raise ModelError(message, fault="unknown") from None
+        if not isinstance(reply, ModelReply):  # pyright: ignore[reportUnnecessaryIsInstance] - for hosts without a type checker
+            made = type(reply).__name__
+            raise ModelError(f"the provider returned {made}, not a ModelReply", fault="unknown")
         self.cost_micro_usd = self._host.models.cost(target.spec, reply.usage)
         return reply
 

@@ -14,7 +14,8 @@ from executus.status import Reason, Status
 
 AT_DEADLINE = 1.0
 """Seconds before the deadline in which a failed model call is the deadline's doing, not the
-model's: its time-outs are cut to what is left of the run."""
+model's: its time-outs are cut to what is left of the run. A final answer (a bad key, a refused
+request) is an error at any time: the clock does not make a genuine error a timeout."""
 
 REASONS: dict[str, Reason] = {
     "request_rejected": Reason.REQUEST_REJECTED,
@@ -45,7 +46,8 @@ def denial_text(decision: BudgetDecision) -> str:
 def model_ending(error: ActivityError, seconds_left: float) -> RunError:
     """The ending when no target answered."""
     cause = error.cause
-    if seconds_left <= AT_DEADLINE:
+    refused = isinstance(cause, ApplicationError) and cause.non_retryable
+    if seconds_left <= AT_DEADLINE and not refused:
         text = "deadline: the time was up while a model was asked"
         return RunError(Status.TIMEOUT, Reason.DEADLINE, text)
     if isinstance(cause, ApplicationError) and cause.type == MODEL_ERROR and cause.details:

@@ -108,8 +108,10 @@ class Models:
             UnknownModel: what does not resolve, what there is, and the way out.
         """
         name = tier_or_spec.strip()
-        spec = self._tiers.get(name, tier_or_spec)
         tier = name if name in self._tiers else None
+        spec = tier_or_spec if tier is None else self._tiers.get(tier)
+        if not spec:  # a host's live mapping may say nothing
+            raise UnknownModel(f"the tier {name!r} resolved to no model; {WAY_OUT}")
         chain = expand(spec, self._aliases, lambda bare: self._unknown(bare, tier))
         for element in chain:
             self.provider(element.partition("/")[0])

@@ -669,6 +669,17 @@ async def test_usage_is_totals_and_their_portions(api: str) -> None:
 
 
 @EACH_API
+async def test_usage_that_is_all_cache_is_counted(api: str) -> None:
+    tokens = Tokens(input=700, output=0, cache_read=600, cache_write=100)
+    usage = (await ask(api, say("x", tokens=tokens))).usage
+    assert (usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens) == (
+        700,
+        600,
+        100,
+    )
+
+
+@EACH_API
 async def test_counts_that_cannot_be_are_none(api: str) -> None:
     reply = await ask(api, say("x", tokens=Tokens(input=-5, output=-1, cache_read=-2)))
     assert reply.usage.output_tokens in (0, 1)

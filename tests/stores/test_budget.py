@@ -96,6 +96,20 @@ async def test_a_settlement_happens_once(budget: AnyBudget) -> None:
     assert await budget.hold("run") is None
 
 
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), float("-inf"), -1.0])
+async def test_nan_seconds_are_refused_and_poison_no_total(
+    budget: AnyBudget, seconds: float
+) -> None:
+    await cap(budget, "day", "micro_usd", DOLLAR)
+    await budget.check(check(seconds=60))
+    with pytest.raises(ValueError, match="seconds"):
+        await commit(budget, seconds=seconds)
+    with pytest.raises(ValueError, match="seconds"):
+        await budget.check(check("another", seconds=seconds))
+    assert await used(budget, currency="seconds") == (0, 60)
+    assert (await commit(budget, seconds=7)).seconds == 7
+
+
 async def test_a_lost_attempt_is_charged_at_its_worst_case(budget: AnyBudget) -> None:
     await cap(budget, "day", "micro_usd", DOLLAR)
     await budget.check(check())
