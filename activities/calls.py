@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from executus.activities.heartbeat import quiet_mark
 from executus.activities.host import Host
 from executus.budget import BudgetCall, BudgetDecision, BudgetMeter
 from executus.contracts import BUDGET_DENIED, MODEL_ERROR, ModelFailure
@@ -58,6 +59,7 @@ class ModelCalls:
         """What the reply cost; None before there is one, or when its price is not known."""
         self.memory = _memory(info.heartbeat_details)
         self.preview = ""
+        self._said_at: float | None = None
 
     @property
     def seconds_left(self) -> float:
@@ -100,13 +102,15 @@ class ModelCalls:
             raise self._failure(failed) from None
 
     def details(self) -> tuple[object, ...]:
-        """Heartbeat details: memory for the next attempt, preview for people."""
+        """Heartbeat details: memory for the next attempt, preview for people, how old it is."""
         preview = clean_text(self._host.redactor.text(self.preview))
-        return (self.memory.model_dump(mode="json"), preview)
+        told = (self.memory.model_dump(mode="json"), preview)
+        return told if self._said_at is None else (*told, quiet_mark(self._said_at))
 
     def progress(self, piece: str) -> None:
         """Keep the end of what streams in."""
         self.preview = (self.preview + piece)[-200:]
+        self._said_at = time.monotonic()
 
     def _failure(self, failed: ChainFailed) -> ApplicationError:
         failovers = tuple(failed.failovers)

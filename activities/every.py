@@ -7,6 +7,7 @@ from executus.activities.checkpoint import SaveCheckpoint
 from executus.activities.child_result import child_result
 from executus.activities.compact import Compact
 from executus.activities.conversation import Conversations
+from executus.activities.critic import CriticActivity
 from executus.activities.deliver import DeliverActivities
 from executus.activities.files import FileActivities
 from executus.activities.host import Host
@@ -28,6 +29,7 @@ def every_activity(host: Host) -> list[Callable[..., Any]]:
         ModelStep(host, conversations).model,
         Compact(host, conversations).compact,
         FileActivities(host).stage,
+        CriticActivity(host, conversations).critic,
         ports.check,
         ports.commit,
         ports.start,

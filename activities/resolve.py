@@ -13,8 +13,10 @@ from executus.activities.host import Host
 from executus.activities.human import ASK_HUMAN, ask_human
 from executus.activities.phases import BadPhase, every_target, plan_phases
 from executus.activities.skill import skill_tool
+from executus.activities.watchers import watcher
 from executus.agent import RunnableAgent
 from executus.contracts import RESOLVE, ResolveInput
+from executus.critic import CriticPlan
 from executus.delivery_target import DeliveryTarget
 from executus.errors import ConfigError, UnknownModel
 from executus.json_schema import schema_problem
@@ -90,6 +92,8 @@ class Resolve:
             phases=phases,
             input_schema=agent.input_schema,
             output_schema=agent.output_schema,
+            critic=await self._watcher(agent, bounds, asked),
+            critic_targets=self._judge_targets(agent),
             bounds=bounds,
             wired=self._host.ports.wired,
         )
@@ -198,6 +202,18 @@ class Resolve:
             return plan_phases(agent, bounds, tools, self._targets)
         except BadPhase as error:
             raise _Refused(Reason.INVALID_REQUEST, str(error)) from None
+
+    async def _watcher(
+        self, agent: RunnableAgent, bounds: Defaults, asked: ResolveInput
+    ) -> CriticPlan | None:
+        try:
+            return await watcher(self._host, agent, bounds, asked)
+        except ConfigError as error:
+            raise _Refused(Reason.INVALID_REQUEST, str(error)) from None
+
+    def _judge_targets(self, agent: RunnableAgent) -> tuple[ModelTarget, ...]:
+        tier = agent.critic.tier if agent.critic else None
+        return self._targets(tier) if tier is not None else ()
 
     def _targets(self, tier: str) -> tuple[ModelTarget, ...]:
         try:

@@ -1,10 +1,11 @@
 """RunnableAgent: what to run."""
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from executus.data import Data
+from executus.critic import CriticConfig
+from executus.data import Data, absent
 from executus.limits import Limits
 from executus.message import MAX_NAME
 from executus.phase import MAX_PHASES, Phase, phases_problem
@@ -15,8 +16,6 @@ Visibility = Literal["private", "shared", "public"]
 widest audience it is safe for, and an agent gets no tool narrower than itself."""
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$"
-PLANNED = frozenset({"critic"})
-"""Fields of the design that this version cannot drive: refused by name, never ignored."""
 
 
 class RunnableAgent(Data):
@@ -60,21 +59,10 @@ class RunnableAgent(Data):
     run is one loop."""
     limits: Limits = Limits()
     """Bounds besides iterations and runtime."""
+    critic: CriticConfig | None = Field(default=None, exclude_if=absent)
+    """Who watches the run. With one, max_runtime is when it is asked and not when the run ends."""
     visibility: Visibility = "private"
     """Whom the agent serves; decides which tools it may have."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_planned(cls, value: Any) -> Any:  # noqa: ANN401 - a before validator sees raw input
-        if isinstance(value, dict):
-            planned = sorted(PLANNED & {key for key, item in value.items() if item})  # pyright: ignore[reportUnknownVariableType]
-            if planned:
-                msg = (
-                    f"RunnableAgent: {', '.join(planned)}: not in this version; "
-                    f"known fields: {', '.join(sorted(cls.model_fields))}"
-                )
-                raise ValueError(msg)
-        return value  # pyright: ignore[reportUnknownVariableType]
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:

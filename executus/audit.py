@@ -9,7 +9,7 @@ from executus.data import Data
 from executus.status import Reason, Status
 from executus.usage import Usage
 
-RowKind = Literal["model", "tool", "compact", "event"]
+RowKind = Literal["model", "tool", "compact", "critic", "event"]
 ClosedBy = Literal["run", "sweeper"]
 
 

@@ -41,7 +41,7 @@ class Backstop(Interceptor):
         return _Outbound(next, self)
 
     def timeout(self, request: object) -> timedelta:
-        """max_runtime + stop time + cleanup + delivery if asked for + outage margin."""
+        """max_runtime (or what a critic may make of it), stop, cleanup, delivery, outage margin."""
         runtime, delivery = UNKNOWN_RUNTIME, 0.0
         if isinstance(request, RunRequest):
             if request.invocation.delivery is not None:
@@ -50,6 +50,7 @@ class Backstop(Interceptor):
             known = self._agents.get(agent) if isinstance(agent, str) else agent
             if known is not None:
                 runtime = known.max_runtime or self._defaults.max_runtime
+                runtime = known.critic.reach(runtime) if known.critic else runtime
         cleanup = self._defaults.cleanup_seconds + delivery
         return timedelta(seconds=execution_seconds(runtime, cleanup))
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from executus.critic import CriticState
 from executus.data import Data
 from executus.files import FileRef
 from executus.message import Message
@@ -72,6 +73,8 @@ class Carry(Data):
     """Runs it was forked from, whose files it can read."""
     warnings: tuple[str, ...] = ()
     """So far."""
+    critic: CriticState | None = None
+    """What the run's watch remembers."""
     guard_errors: int = 0
     """All-error steps in a row."""
     guard_streaks: dict[str, int] = Field(default_factory=dict)

@@ -13,6 +13,7 @@ from pydantic import Field, JsonValue
 from executus.agent import RunnableAgent
 from executus.audit import AuditClose, AuditOpen, AuditReceipt, AuditRow
 from executus.budget import BudgetCheck, BudgetCommit
+from executus.critic import MAX_STEPS
 from executus.data import Data, absent, empty
 from executus.delivery_target import DeliveryTarget
 from executus.files import DroppedFile, FileRef, FileScope
@@ -35,6 +36,7 @@ CHECKPOINT = "executus.checkpoint"
 FILES_STAGE = "executus.files.stage"
 MODEL = "executus.model"
 COMPACT = "executus.compact"
+CRITIC = "executus.critic"
 TOOL_PREFIX = "tool."
 
 AGENT_RUN = "executus.AgentRun"
@@ -215,6 +217,8 @@ class RaiseLimits(Data):
     """New token limit; None leaves it."""
     micro_usd: int | None = Field(default=None, gt=0)
     """New limit in micro-USD; None leaves it."""
+    iterations: int | None = Field(default=None, gt=0, le=MAX_STEPS)
+    """New max_iterations; None leaves it. Not for a run with phases: their turns are their own."""
     by: str = Field(default="", max_length=255)
     """Who raises it; recorded."""
 

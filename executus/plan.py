@@ -9,7 +9,8 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from executus.agent import RunnableAgent
-from executus.data import Data
+from executus.critic import CriticPlan
+from executus.data import Data, absent, empty
 from executus.limits import Defaults
 from executus.question import ApprovalRule
 from executus.status import Reason
@@ -155,6 +156,10 @@ class RunPlan(Data):
     rules, any of which suffices."""
     phases: tuple[PhasePlan, ...] = ()
     """In order; empty: the run is one loop."""
+    critic: CriticPlan | None = Field(default=None, exclude_if=absent)
+    """Who watches the run, if anybody is asked to."""
+    critic_targets: tuple[ModelTarget, ...] = Field(default=(), exclude_if=empty)
+    """The chain of a judge; the run's own when empty."""
     bounds: Defaults
     """Defaults with the agent's own values on top: every number is concrete."""
     wired: tuple[Port, ...] = ()
@@ -170,6 +175,21 @@ class RunPlan(Data):
     def secret_tools(self) -> frozenset[str]:
         """Names of the tools whose arguments nobody is shown."""
         return frozenset(tool.name for tool in self.tools if tool.secret_arguments)
+
+    @property
+    def watched(self) -> CriticPlan | None:
+        """The critic, when somebody drives it."""
+        return self.critic if self.critic is not None and not self.critic.off else None
+
+    @property
+    def deadline_seconds(self) -> float:
+        """The deadline as the run begins, from the start of work."""
+        return self.watched.deadline_seconds if self.watched else self.bounds.max_runtime
+
+    @property
+    def reach_seconds(self) -> float:
+        """The latest that the deadline can become."""
+        return self.watched.reach_seconds if self.watched else self.bounds.max_runtime
 
 
 class Refusal(Data):

@@ -19,6 +19,7 @@ from executus.budget import (
     BudgetReceipt,
 )
 from executus.checkpoint import Checkpoint
+from executus.critic_view import CriticDecision, CriticSubject, CriticView
 from executus.delivery_target import DeliveryTarget
 from executus.files import FileRef, FileScope
 from executus.letter import DeadLetter, DeliveryItem, DeliveryReceipt
@@ -172,6 +173,18 @@ class Checkpointer(Protocol):
         ...
 
 
+class Critic(Protocol):
+    """Watches runs: a host's own, for agents whose `critic.kind` is no shipped one."""
+
+    async def watches(self, subject: CriticSubject) -> bool:
+        """Whether this run is watched; if not, its plain max_runtime is its deadline."""
+        ...
+
+    async def decide(self, view: CriticView) -> CriticDecision:
+        """What is to happen. Raising, or taking longer than a minute, changes nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The ports of one host."""
@@ -190,6 +203,8 @@ class Ports:
     """Where deliveries are kept that did not land; without it they are lost, with a warning."""
     checkpointer: Checkpointer | None = None
     """Where copies of runs are kept, to look at and to fork from."""
+    critic: Critic | None = None
+    """Watches runs of agents whose `critic.kind` is neither `watchdog` nor `judge`."""
 
     @property
     def wired(self) -> tuple[Port, ...]:

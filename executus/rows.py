@@ -7,8 +7,10 @@ from pydantic import JsonValue
 
 from executus.audit import AuditRow
 from executus.contracts import ModelStepOutput
+from executus.critic_look import CriticSeen
 from executus.message import Message, ToolResultPart
-from executus.step import StepRecord
+from executus.sanitize import clean_line
+from executus.step import MAX_SUMMARY, StepRecord
 from executus.usage import Usage
 
 
@@ -86,6 +88,25 @@ def tool_row(
     )
 
 
+def critic_row(step_id: str, seen: CriticSeen, at: datetime, seconds: float) -> AuditRow:
+    """Row of a decision on a run, or of the failure to make one."""
+    decision = seen.decision
+    return AuditRow(
+        key=row_key(step_id, seen.attempt),
+        kind="critic",
+        name=seen.spec or "critic",
+        status="error" if decision is None else "complete",
+        at=at,
+        seconds=seconds,
+        summary=clean_line(seen.summary, MAX_SUMMARY),
+        content={"failed": seen.failed}
+        if decision is None
+        else decision.model_dump(mode="json", exclude_defaults=True),
+        usage=seen.usage,
+        cost_micro_usd=seen.cost_micro_usd,
+    )
+
+
 def late_row(
     step: StepRecord,
     attempt: int,
@@ -151,6 +172,8 @@ def _late_row(
         seconds=seconds,
         summary=step.summary,
         content=content,
+        usage=step.usage,
+        cost_micro_usd=step.cost_micro_usd,
     )
 
 

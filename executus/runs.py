@@ -182,14 +182,20 @@ class Runs:
         return await self._update(run_id, UPDATE_ANSWER, answer)
 
     async def raise_limits(
-        self, run_id: str, *, tokens: int | None = None, micro_usd: int | None = None, by: str = ""
+        self,
+        run_id: str,
+        *,
+        tokens: int | None = None,
+        micro_usd: int | None = None,
+        iterations: int | None = None,
+        by: str = "",
     ) -> LiveState:
         """Raise a running run's own limits; one that paused at them goes on.
 
         Raises:
             UserError: the run is not running, or the limit is not above the present one.
         """
-        asked = RaiseLimits(tokens=tokens, micro_usd=micro_usd, by=by)
+        asked = RaiseLimits(tokens=tokens, micro_usd=micro_usd, iterations=iterations, by=by)
         return await self._update(run_id, UPDATE_RAISE_LIMITS, asked)
 
     async def _update(self, run_id: str, name: str, asked: Data) -> LiveState:

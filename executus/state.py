@@ -68,3 +68,9 @@ class LiveState(Data):
     """What went wrong without stopping it, such as a file that was dropped."""
     stop: str | None = None
     """Why it was asked to stop, if it was."""
+    active_at: datetime | None = None
+    """When something last happened in it (UTC): a step began or ended, somebody did something."""
+    critic: str = ""
+    """Kind of the critic that watches it; empty = none."""
+    extensions: int = 0
+    """Extensions that its critic has given."""

@@ -71,7 +71,7 @@ class Reason(StrEnum):
     COST_LIMIT = "cost_limit"
     """The next model call could pass the run's micro-USD limit, or its price is unknown."""
     DEADLINE = "deadline"
-    """`max_runtime` is used up."""
+    """`max_runtime` is used up; with a critic, the deadline behind it."""
     CANCEL_SIGNAL = "cancel_signal"
     """The `cancel` signal stopped it."""
     CANCEL_REQUEST = "cancel_request"

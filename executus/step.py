@@ -16,12 +16,12 @@ MAX_SUMMARY = 200
 
 
 class StepRecord(Data):
-    """One model turn, tool call or compaction: live in the `state` query, whole in the result."""
+    """A turn, tool call, compaction or critic's look: live in `state`, whole in the result."""
 
     id: str
     """Unique in the run: `m3` is the third model turn, `m3.t2` its second tool call."""
     kind: str
-    """`model`, `compact` or `tool.<name>`."""
+    """`model`, `compact`, `critic` or `tool.<name>`."""
     iteration: int = Field(ge=0)
     """The iteration it belongs to, from 1."""
     phase: str = Field(default="", exclude_if=empty)

@@ -282,7 +282,7 @@ def _unknown(run: Due) -> RunResult:
 
 def _counted(result: RunResult, entries: Sequence[AuditEntry]) -> RunResult:
     """A result that no run wrote, with what the recorded rows add up to."""
-    rows = [entry for entry in entries if entry.kind in {"model", "tool", "compact"}]
+    rows = [entry for entry in entries if entry.kind in {"model", "tool", "compact", "critic"}]
     if result.steps_total or not rows:
         return result
     usage, cost = Usage(), 0

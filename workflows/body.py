@@ -28,6 +28,7 @@ from executus.workflows.perform import Nothing, Options, perform
 from executus.workflows.pipeline import Pipeline
 from executus.workflows.prepare import open_audit, reserve, resolve
 from executus.workflows.run import Run
+from executus.workflows.watch import Watch
 
 RESTORE_SECONDS = 300.0
 """For reading what an earlier execution could not carry: it is replayed to answer."""
@@ -38,9 +39,10 @@ FLUSH_SECONDS = 60.0
 class Body:
     """The work of one execution of a run."""
 
-    def __init__(self, run: Run, controls: Controls) -> None:
+    def __init__(self, run: Run, controls: Controls, watch: Watch) -> None:
         self._run = run
         self._controls = controls
+        self._watch = watch
         self.carry: Carry | None = None
         """What the next execution needs, once this one is full."""
 
@@ -55,6 +57,7 @@ class Body:
             return Ending(Status.ERROR, error.reason, error=str(error))
         run.stage = "running"
         run.changed()
+        self._watch.begin()
         work = self._pipeline if plan.phases else self._loop
         return await work(plan, earlier)
 
@@ -110,7 +113,10 @@ class Body:
             raise RunError(Status.ERROR, Reason.INVALID_REQUEST, problem)
         if "budget" in plan.wired:
             run.reserved = True  # from here on it may have landed, whatever we hear of it
-            denial = await reserve(run.key, request.invocation, plan, run.clock.started_at)
+            above = request.lineage
+            seconds = min(plan.reach_seconds, above.seconds) if above else plan.reach_seconds
+            began = run.clock.started_at
+            denial = await reserve(run.key, request.invocation, plan, began, seconds)
             if denial is not None:
                 run.reserved = False
                 run.event("budget_rejected", denial)
@@ -134,7 +140,11 @@ class Body:
             run.clock.cap(above.seconds)
             run.depth_left = min(run.depth_left, above.depth_left)
             run.descendants_left = min(run.descendants_left, above.descendants_left)
-        run.clock.allow(plan.bounds.max_runtime)
+        run.clock.allow(plan.deadline_seconds)
+        if plan.watched is not None:
+            run.clock.reach(plan.reach_seconds)
+        elif plan.critic is not None:
+            run.warn("critic_off", f"nobody watches the run: {plan.critic.off}")
 
     async def _resume(self, earlier: Carry) -> RunPlan:
         """Take up what the last execution handed over."""
@@ -162,6 +172,7 @@ class Body:
     async def _hand_over(self, plan: RunPlan, loop: AgentLoop) -> None:
         """Let the audit take what only this execution knows, and pack the rest."""
         run = self._run
+        await self._watch.end()
         if "audit" in plan.wired:
             asked = AuditFlushInput(
                 opening=run.opening(), events=tuple(run.ledger.events), row_keys=run.ledger.total

@@ -19,11 +19,27 @@ class Clock:
         """Workflow time (UTC); None until the plan says how long the run may take."""
         self.latest_at: datetime | None = None
         """Past which the deadline never moves: what the parent of a child run has left for it."""
+        self.reach_at: datetime | None = None
+        """The latest that a critic can make of the deadline; None = it does not move."""
 
     def allow(self, seconds: float) -> None:
         """Let the run take so long from its start."""
-        until = self.started_at + timedelta(seconds=seconds)
-        self.deadline_at = min(until, self.latest_at) if self.latest_at else until
+        self.deadline_at = self._within(self.started_at + timedelta(seconds=seconds))
+
+    def reach(self, seconds: float) -> None:
+        """The deadline may move out, to so long from the start at most."""
+        self.reach_at = self._within(self.started_at + timedelta(seconds=seconds))
+
+    def extend(self, seconds: float) -> float:
+        """Move the deadline out, as far as it may go; answers by how many seconds it moved."""
+        before = self.deadline_at or self.started_at
+        most = (self.reach_at or before) - before
+        gained = max(timedelta(0), min(timedelta(seconds=seconds), most))
+        self.deadline_at = before + gained
+        return gained.total_seconds()
+
+    def _within(self, until: datetime) -> datetime:
+        return min(until, self.latest_at) if self.latest_at else until
 
     def cap(self, seconds: float) -> None:
         """Never let the run take longer than so long from its start."""
@@ -33,6 +49,14 @@ class Clock:
         """Until the deadline; at least 50 ms, so that it can stand in a time-out."""
         until = self.deadline_at or self.started_at
         return max(0.05, (until - workflow.now()).total_seconds())
+
+    def seconds_reach(self) -> float:
+        """Until the deadline, were it moved as far as it may be: for time-outs, which cannot move.
+
+        An activity with a time-out at today's deadline would die there however it is extended.
+        """
+        until = self.reach_at or self.deadline_at or self.started_at
+        return max(self.seconds_left(), (until - workflow.now()).total_seconds())
 
     def seconds_elapsed(self) -> float:
         """Since the run began working."""

@@ -100,12 +100,16 @@ class Controls:
         now = self._run.allowance
         if self._run.ending is not None or now is None:
             return "the run is not running"
-        if asked.tokens is None and asked.micro_usd is None:
-            return "nothing to raise: give tokens or micro_usd"
-        for name, new, old in (
+        raised = (
             ("tokens", asked.tokens, now.tokens),
             ("micro_usd", asked.micro_usd, now.micro_usd),
-        ):
+            ("iterations", asked.iterations, now.iterations),
+        )
+        if not any(new is not None for _, new, _ in raised):
+            return f"nothing to raise: give {', '.join(name for name, _, _ in raised)}"
+        if asked.iterations is not None and self._run.plan and self._run.plan.phases:
+            return "iterations: the turns of a phase are its own"
+        for name, new, old in raised:
             if new is not None and (old is None or new <= old):
                 return f"{name}: {new} is not above the present limit ({old or 'none'})"
         return None
@@ -117,7 +121,9 @@ class Controls:
             return
         now.tokens = asked.tokens or now.tokens
         now.micro_usd = asked.micro_usd or now.micro_usd
-        text = f"limits raised by {asked.by or 'somebody'}: {now.tokens} tokens, {now.micro_usd}"
-        self._run.event("limits_raised", f"{text} micro-USD", by=asked.by)
+        now.iterations = asked.iterations or now.iterations
+        text = f"{now.tokens} tokens, {now.micro_usd} micro-USD, {now.iterations} iterations"
+        who = asked.by or "somebody"
+        self._run.event("limits_raised", f"limits raised by {who}: {text}", by=asked.by)
         self._raises += 1
         self._run.changed()

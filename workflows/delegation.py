@@ -124,7 +124,7 @@ class Delegation:
             depth_left=run.depth_left - 1,
             # Half of the rest, so that its siblings find some, too; what it leaves comes back.
             descendants_left=(run.descendants_left - 1) // 2 if delegates else 0,
-            seconds=run.clock.seconds_left() * SHARE_OF_TIME,
+            seconds=run.clock.seconds_reach() * SHARE_OF_TIME,
             result_bytes=result_bytes + OVERHEAD_BYTES,
         )
 

@@ -26,6 +26,8 @@ def render(state: LiveState) -> str:
         lines.insert(2, f"- phase {state.phase} ({state.phase_number} of {state.phases_total})")
     if state.deadline_at is not None:
         lines.append(f"- time is up at {state.deadline_at:%Y-%m-%d %H:%M:%S} UTC")
+    if state.critic:
+        lines.append(f"- watched by the critic `{state.critic}`: {state.extensions} extensions")
     if state.stop:
         lines.append(f"- stopping: {state.stop}")
     for what, how in wait_lines(state).values():

@@ -1,7 +1,8 @@
 """One run, or one execution of a long one, from first to last: and know why it stopped.
 
 Three tasks: the body (prepare, loop), one run-long timer, and after them the cleanup
-(`AgentRun.run`). The driver only waits, so it alone decides what a cancel means.
+(`AgentRun.run`); a fourth where a critic watches. The driver only waits, so it alone decides what a
+cancel means.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from executus.workflows.controls import Controls
 from executus.workflows.ending import Ending
 from executus.workflows.run import Run
 from executus.workflows.scope import wait_for_end
+from executus.workflows.watch import Watch
 
 
 class RunDriver:
@@ -27,7 +29,8 @@ class RunDriver:
     def __init__(self, key: RunKey) -> None:
         self.run = Run(key)
         self.controls = Controls(self.run)
-        self._body = Body(self.run, self.controls)
+        self._watch = Watch(self.run, self.controls)
+        self._body = Body(self.run, self.controls, self._watch)
 
     @property
     def carry(self) -> Carry | None:
@@ -52,7 +55,8 @@ class RunDriver:
             controls.stop(Status.TIMEOUT, Reason.DEADLINE, text)
             await wait_for_end(body, on_cancel=controls.cancelled)
         timer.cancel()
-        run.ending = self._outcome(body)
+        run.ending = self._outcome(body)  # first: no decision that comes now counts any more
+        await self._watch.end()
         return run.ending
 
     def _outcome(self, body: asyncio.Task[Ending | None]) -> Ending | None:

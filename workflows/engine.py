@@ -126,7 +126,7 @@ class TemporalEngine:
     ) -> ModelStepOutput:
         """See `Engine.model_step`."""
         self._run.iteration = iteration
-        left = self._run.clock.seconds_left()
+        left = self._run.clock.seconds_reach()
         if closing:
             left = min(left, self.plan.bounds.closing_seconds)
         tail, inline = self._tail()
@@ -189,7 +189,7 @@ class TemporalEngine:
         if is_cancelled_exception(error):
             self._end(step_id, "error", "cancelled")
             return asyncio.CancelledError()
-        ending = budget_denial(error) or model_ending(error, self._run.clock.seconds_left())
+        ending = budget_denial(error) or model_ending(error, self._run.clock.seconds_reach())
         self._end(step_id, "error", str(ending))
         self._note(_failovers(error))
         return ending
@@ -224,7 +224,7 @@ class TemporalEngine:
 
     async def compact(self, step_id: str, fold: Fold) -> Message | None:
         """See `Engine.compact`."""
-        left = self._run.clock.seconds_left()
+        left = self._run.clock.seconds_reach()
         tail, inline = self._tail()
         step = CompactInput(
             key=self._run.key,

@@ -70,6 +70,7 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
         steps=_newest_steps(ledger),
         steps_total=ledger.total,
         steer_ids=run.steer.ids,
+        critic=run.critic if plan.watched else None,
         files=tuple(run.files),
         files_also=run.files_also,
         warnings=tuple(run.warnings),
@@ -112,6 +113,9 @@ def unpack_run(carry: Carry, run: Run) -> None:
     lineage = carry.request.lineage
     if lineage is not None:
         run.clock.cap(lineage.seconds)
+    if plan.watched is not None:
+        run.clock.reach(plan.reach_seconds)
+        run.critic = carry.critic or run.critic
     run.depth_left = min(
         plan.bounds.delegation_depth,
         lineage.depth_left if lineage else plan.bounds.delegation_depth,

@@ -54,9 +54,9 @@ async def resolve(request: RunRequest) -> Resolved:
 
 
 async def reserve(
-    key: RunKey, invocation: Invocation, plan: RunPlan, started_at: datetime
+    key: RunKey, invocation: Invocation, plan: RunPlan, started_at: datetime, seconds: float
 ) -> str | None:
-    """Reserve; None when admitted, else why not.
+    """Reserve `seconds` of runtime; None when admitted, else why not.
 
     Raises:
         RunError: the budget could not be asked; it fails closed.
@@ -69,12 +69,12 @@ async def reserve(
         tenant_id=invocation.tenant_id,
         agent_id=plan.agent_id,
         parent_run_id=invocation.parent_run_id,
-        seconds=bounds.max_runtime,
-        expires_at=sweep_at(bounds, started_at, invocation),
+        seconds=seconds,
+        expires_at=sweep_at(bounds, plan.deadline_seconds, started_at, invocation),
     )
     # Not more than half of the run: a budget that answers at the deadline is of no use.
     options = _options(min(PORT_SECONDS, max(1.0, bounds.max_runtime / 2)))
-    summary = f"reserve {bounds.max_runtime:.0f} s for {invocation.caller_id}"[:200]
+    summary = f"reserve {seconds:.0f} s for {invocation.caller_id}"[:200]
     try:
         decision = await perform(
             contracts.BUDGET_CHECK, BudgetCheckInput(check=check), BudgetDecision, options, summary
@@ -112,6 +112,8 @@ def audit_opening(
     named = agent if isinstance(agent, str) else agent.name
     identity = agent if isinstance(agent, str) else agent.identity
     targets, tools = (plan.targets, plan.tools) if plan else ((), ())
+    bounds = plan.bounds if plan else Defaults()
+    seconds = plan.deadline_seconds if plan else bounds.max_runtime
     return AuditOpen(
         run_id=key.run_id,
         workflow_run_id=key.workflow_run_id,
@@ -128,13 +130,15 @@ def audit_opening(
         phases=tuple(phase.name for phase in plan.phases) if plan else (),
         tools=tuple(ToolGrant(name=t.name, digest=t.digest, effect=t.effect) for t in tools),
         started_at=started_at,
-        deadline_at=sweep_at(plan.bounds if plan else Defaults(), started_at, invocation),
+        deadline_at=sweep_at(bounds, seconds, started_at, invocation),
     )
 
 
-def sweep_at(bounds: Defaults, started_at: datetime, invocation: Invocation) -> datetime:
-    """When the run must have ended, delivery and cleanup included."""
-    seconds = bounds.max_runtime + SLACK + bounds.heartbeat_seconds + bounds.cleanup_seconds
+def sweep_at(
+    bounds: Defaults, runtime: float, started_at: datetime, invocation: Invocation
+) -> datetime:
+    """When the run must have ended, all included; one that was extended is found alive."""
+    seconds = runtime + SLACK + bounds.heartbeat_seconds + bounds.cleanup_seconds
     if invocation.delivery is not None:
         seconds += bounds.delivery_seconds
     return started_at + timedelta(seconds=seconds + SWEEP_MARGIN)

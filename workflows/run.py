@@ -12,6 +12,7 @@ from temporalio import workflow
 
 from executus.audit import AuditOpen
 from executus.contracts import RunKey
+from executus.critic import CriticState
 from executus.delivery_target import DeliveryTarget
 from executus.files import MAX_ROOTS, FileRef, FileScope
 from executus.invocation import Invocation
@@ -83,6 +84,8 @@ class Run:
         self.clock = Clock(workflow.now())
         self.active_at = workflow.now()
         """When something last happened in it (workflow time)."""
+        self.critic = CriticState()
+        """What its watch remembers."""
         self._dirty = False
         self._more_files = False
 
@@ -184,7 +187,7 @@ class Run:
 
     def state(self, steps: int = STATE_STEPS) -> LiveState:
         """The run at this moment, with so many of its newest steps."""
-        ending = self.ending
+        ending, watched = self.ending, self.plan.watched if self.plan else None
         agent = self.request.agent if self.request else ""
         return LiveState(
             run_id=self.key.run_id,
@@ -211,11 +214,18 @@ class Run:
             files=tuple(self.files),
             warnings=tuple(self.warnings),
             stop=self.stop_why.error if self.stop_why else None,
+            active_at=self.active_at,
+            critic=watched.kind if watched else "",
+            extensions=self.critic.extensions,
         )
 
     def changed(self) -> None:
         """Refresh the live page in the Temporal UI, once per workflow task; costs no history."""
         self.active_at = workflow.now()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """The same where the run itself did nothing: it is as silent as before."""
         if not self._dirty:
             self._dirty = True
             asyncio.get_running_loop().call_soon(self._refresh)

@@ -262,7 +262,7 @@ class ToolCalls:
             self._run.event("steer_dropped", text, source=source)
 
     def _options(self, tool: ToolDef, attempts: int) -> Options:
-        whole = self._run.clock.seconds_left() + SLACK
+        whole = self._run.clock.seconds_reach() + SLACK
         return Options(
             whole=whole,
             attempt=tool.timeout + TOOL_SLACK,

@@ -22,20 +22,21 @@ MICRO = 1_000_000
 @click.argument("run_id", metavar="RUN")
 @click.option("--tokens", type=click.IntRange(min=1), help="The new limit: input plus output.")
 @click.option("--usd", type=click.FloatRange(min=0, min_open=True), help="The new limit.")
-def grant(*, run_id: str, tokens: int | None, usd: float | None) -> int:
+@click.option("--iterations", type=click.IntRange(min=1), help="The new limit: model turns.")
+def grant(*, run_id: str, tokens: int | None, usd: float | None, iterations: int | None) -> int:
     """Raise the limits of a running run; one that paused at them goes on.
 
-    They are the run's own (tokens, micro_usd of its agent), not the caps of its caller: for those
+    They are the run's own (those of its agent), not the caps of its caller: for those
     there is `executus budget raise`.
     """
     settings = load_settings()
     micro_usd = None if usd is None else max(1, round(usd * MICRO))
-    state = asyncio.run(_grant(settings, run_id, tokens, micro_usd))
+    state = asyncio.run(_grant(settings, run_id, tokens, micro_usd, iterations))
     spent = "?" if state.cost_micro_usd is None else f"{state.cost_micro_usd / MICRO:.6f}"
     click.echo(
         f"{run_id}: {state.stage}, {state.usage.total_tokens} of "
         f"{state.tokens_limit or 'unlimited'} tokens, ${spent} of "
-        f"{_usd(state.micro_usd_limit)}"
+        f"{_usd(state.micro_usd_limit)}, turn {state.iteration} of {state.max_iterations}"
     )
     return codes.OK
 
@@ -45,13 +46,21 @@ def _usd(micro_usd: int | None) -> str:
 
 
 async def _grant(
-    settings: Settings, run_id: str, tokens: int | None, micro_usd: int | None
+    settings: Settings,
+    run_id: str,
+    tokens: int | None,
+    micro_usd: int | None,
+    iterations: int | None,
 ) -> LiveState:
     async with AsyncExitStack() as stack:
         client = await plain_client(stack, settings)
         try:
             return await Runs(client).raise_limits(
-                run_id, tokens=tokens, micro_usd=micro_usd, by=getpass.getuser()
+                run_id,
+                tokens=tokens,
+                micro_usd=micro_usd,
+                iterations=iterations,
+                by=getpass.getuser(),
             )
         except RPCError as error:
             raise UserError(f"run {run_id}: {error.message}") from None

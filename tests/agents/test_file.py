@@ -89,9 +89,13 @@ def test_one_message_names_file_field_known_set(tmp_path: Path) -> None:
     assert "\n" not in text
 
 
-def test_a_field_of_a_later_version_is_named(tmp_path: Path) -> None:
-    file = write(tmp_path / "a.toml", 'name = "a"\ncritic = "strict"\n')
-    with pytest.raises(ConfigError, match="critic: not in this version"):
+def test_a_critic_is_a_table_and_only_a_judge_has_a_tier(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.toml", 'name = "a"\n[critic]\nkind = "judge"\ntier = "fast"\n')
+    agent = load_agent(file)
+    assert agent.critic is not None
+    assert (agent.critic.kind, agent.critic.tier) == ("judge", "fast")
+    file = write(tmp_path / "b.toml", 'name = "b"\n[critic]\ntier = "fast"\n')
+    with pytest.raises(ConfigError, match="tier is the judge's"):
         load_agent(file)
 
 

@@ -45,6 +45,7 @@ CACHED_ONLY = (
     "test_queues.py",
     "test_compaction.py",
     "test_seed_checks.py",
+    "test_critic.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 

@@ -14,7 +14,7 @@ from executus.models.registry import Models
 from executus.models.scripted import Scripted
 from executus.packs import Packs
 from executus.plugin import ExecutusPlugin
-from executus.ports import Files, Ports
+from executus.ports import Critic, Files, Ports
 from executus.result import RunResult
 from executus.runs import Runs
 from executus.stores.memory import MemoryAudit, MemoryBudget
@@ -119,6 +119,7 @@ async def kit(
     packs: Packs | None = None,
     client: Client | None = None,
     files: Files | None = None,
+    critic: Critic | None = None,
     **options: Any,
 ) -> AsyncIterator[Kit]:
     """A worker with memory ports, unless others are given."""
@@ -130,7 +131,7 @@ async def kit(
         packs=packs,
         mcp=mcp,
         defaults=defaults or Defaults(),
-        ports=ports if ports is not None else Ports(audit=audit, budget=budget, files=files),
+        ports=ports or Ports(audit=audit, budget=budget, files=files, critic=critic),
         models=models or Models({"fast": "scripted/fast"}, providers=[Scripted(scripts)]),
     )
     base = client or env.client
