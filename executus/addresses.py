@@ -28,6 +28,7 @@ NEVER = tuple(
 )
 """Not public, or a way to an IPv4 address inside. Python calls some of them global, in each of its
 versions other ones (measured: reliability.md, SSRF table)."""
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 UNICAST = ip_network("2000::/3")
 """The only IPv6 that is given out; all else (::127.0.0.1, fec0::, a network's own NAT64) is not."""
 NAT64 = ip_network("64:ff9b::/96")
@@ -48,6 +49,16 @@ def is_within(text: str, networks: Sequence[Network]) -> bool:
     """Whether the address, or the IPv4 address that it stands for, lies in one of `networks`."""
     address = ip_address(text)
     return any(form in network for form in (address, _plain(address)) for network in networks)
+
+
+def named_networks(host: str) -> tuple[Network, ...]:
+    """What `host` is by its own word: this machine, or one address. Of a name, nothing."""
+    if host.lower() == "localhost":
+        return LOOPBACK
+    try:
+        return (ip_network(host),)
+    except ValueError:
+        return ()
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:

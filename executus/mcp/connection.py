@@ -155,7 +155,7 @@ class Connection:
         if server.url is not None:
             headers = {name: self._filled(value) for name, value in server.headers.items()}
             silence = server.timeout + SILENCE_SLACK
-            client = BoundedClient(headers, connect=server.connect_seconds, silence=silence)
+            client = BoundedClient(server, headers, silence=silence)
             transport = http(server.url, await stack.enter_async_context(client))
         else:
             inherited = {n: self._environment[n] for n in server.inherit if n in self._environment}

@@ -7,12 +7,19 @@ connection. Here each request gets an answer of its own that says what happened 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import httpcore2
 import httpx2
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import JSONRPCError
 from pydantic import ValidationError
 
+from executus.addresses import named_networks
+from executus.delivery.egress import Egress, GuardedBackend
+from executus.errors import DeliveryError
+from executus.mcp.server import McpServer
 from executus.mcp.wire import (
     GONE,
     LOST,
@@ -40,15 +47,27 @@ def http(url: str, client: httpx2.AsyncClient) -> AbstractAsyncContextManager[An
     return streamable_http_client(url, http_client=client, max_sse_event_size=MAX_MESSAGE)
 
 
-class BoundedClient(httpx2.AsyncClient):
-    """A client whose failures are answers, and whose answers have an end."""
+class Guarded(httpx2.AsyncHTTPTransport):
+    """Connects to addresses that `egress` allows: whoever owns a name says where it leads."""
 
-    def __init__(self, headers: Mapping[str, str], *, connect: float, silence: float) -> None:
-        """`connect`: seconds to reach the server. `silence`: seconds between two of its bytes."""
+    def __init__(self, egress: Egress) -> None:
+        super().__init__()
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=httpx2.create_ssl_context(), network_backend=GuardedBackend(egress)
+        )
+
+
+class BoundedClient(httpx2.AsyncClient):
+    """A client of one server, whose failures are answers, and whose answers have an end."""
+
+    def __init__(self, server: McpServer, headers: Mapping[str, str], *, silence: float) -> None:
+        """`headers`: with secrets filled in. `silence`: seconds between two of its bytes."""
+        seconds = server.connect_seconds
         super().__init__(
             # Not compressed: a few bytes must not become gigabytes.
             headers={**headers, "accept-encoding": PLAIN},
-            timeout=httpx2.Timeout(silence, connect=connect, pool=connect),
+            timeout=httpx2.Timeout(silence, connect=seconds, pool=seconds),
+            transport=_transport(server),
         )
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 - the base class's
@@ -57,6 +76,9 @@ class BoundedClient(httpx2.AsyncClient):
             response = await super().send(request, **options)
         except NOT_CONNECTED as error:
             return _answer(request, NOT_SENT, f"cannot be reached ({type(error).__name__})")
+        except DeliveryError as error:
+            way_out = " with `networks`" if error.permanent else ""
+            return _answer(request, NOT_SENT, f"cannot be reached: {error}{way_out}")
         except httpx2.TransportError as error:
             return _answer(request, LOST, f"broke off ({type(error).__name__})")
         if response.headers.get("content-encoding", PLAIN).lower() != PLAIN:
@@ -106,6 +128,16 @@ async def _explained(request: httpx2.Request, response: httpx2.Response) -> http
         code = REFUSED if status < SERVER_ERROR else LOST
         return _answer(request, code, f"HTTP {status} {response.reason_phrase}".rstrip(), status)
     return response
+
+
+def _transport(server: McpServer) -> httpx2.AsyncBaseTransport | None:
+    """None = the client's own: where a proxy connects, it is the proxy that decides."""
+    parts = urlsplit(server.url or "")
+    host, proxies = parts.hostname or "", getproxies()
+    if {parts.scheme, "all"} & proxies.keys() and not proxy_bypass(host):
+        return None
+    own = map(str, named_networks(host))
+    return Guarded(Egress(networks=(*server.networks, *own)))
 
 
 def _answer(

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from executus.addresses import is_public, named_networks, parse_networks
 from executus.agent import Visibility
 from executus.data import Data
 from executus.errors import ConfigError
@@ -60,6 +61,9 @@ class McpServer(Data):
     """Address of a server that speaks streamable HTTP."""
     headers: dict[str, str] = Field(default_factory=dict)
     """Sent with every request to `url`."""
+    networks: tuple[str, ...] = ()
+    """Networks that are not public where the name in `url` may lead, such as `10.0.0.0/8`. An
+    address, or `localhost`, that stands in `url` itself needs none."""
     optional: bool = False
     """Whether a run that names it goes on without it when it does not answer; the model is told."""
     trust_annotations: bool = False
@@ -127,12 +131,13 @@ class McpServer(Data):
             yield "this name is taken by tools of executus itself; choose another"
         if (self.command is None) == (self.url is None):
             yield "give either `command` (a program) or `url` (streamable HTTP)"
-        if self.url is None and self.headers:
-            yield "`headers` needs a `url`"
+        if self.url is None:
+            yield from (f"`{n}` needs a `url`" for n in ("headers", "networks") if getattr(self, n))
         if self.url is not None:
             program = {"args", "cwd", "inherit", "env"} & self.model_fields_set
             yield from (f"`{name}` needs a `command`" for name in sorted(program))
             yield from _url_problems(self.url)
+            yield from _egress_problems(self)
         yield from _name_problems(self)
 
 
@@ -146,6 +151,18 @@ def _url_problems(url: str) -> Iterator[str]:
         yield "`url` must be http(s)://host/path"
     if "@" in parts.netloc or VARIABLE.search(url):
         yield "`url` must not hold a secret, since addresses are logged: use `headers`"
+
+
+def _egress_problems(server: McpServer) -> Iterator[str]:
+    try:
+        parse_networks(server.networks)
+    except ConfigError as error:
+        yield f"`networks`: {error}"
+    parts = urlsplit(server.url or "")
+    own = (str(network[0]) for network in named_networks(parts.hostname or ""))
+    inside = server.networks or any(not is_public(address) for address in own)
+    if parts.scheme == "http" and server.variables and not inside:
+        yield "a secret in `headers` needs https, or `networks` of your own that it stays in"
 
 
 def _name_problems(server: McpServer) -> Iterator[str]:

@@ -114,7 +114,7 @@ class Child:
                 await self._process.stdin.drain()
 
     async def stop(self) -> None:
-        """Close stdin, wait, then end its whole process group."""
+        """Close stdin, wait, then end its whole process group: also what it left there."""
         stdin = self._process.stdin
         assert stdin is not None  # noqa: S101 - started with a pipe
         with suppress(ConnectionError):
@@ -123,6 +123,7 @@ class Child:
             if await self._left():
                 break
             self._kill(number)
+        self._kill(signal.SIGKILL)
         if not await self._left():  # a process of its own, in another group, holds its pipes
             transport: Any = getattr(self._process, "_transport", None)
             transport.close()

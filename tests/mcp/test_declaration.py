@@ -30,6 +30,10 @@ FITS = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
         ({"url": "https://h/${KEY}/mcp"}, "must not hold a secret"),
         ({"url": "http://h/mcp", "headers": {"A b": "c"}}, "no name of an HTTP header"),
         ({"url": "http://h/mcp", "headers": {"A": "c\r\nB: d"}}, "no name of an HTTP header"),
+        ({"command": "x", "networks": ("10.0.0.0/8",)}, "`networks` needs a `url`"),
+        ({"url": "https://h/mcp", "networks": ("10.0.0.1/8",)}, "is not a network"),
+        ({"url": "http://h/mcp", "headers": {"A": "${B}"}}, "needs https"),
+        ({"url": "http://8.8.8.8/mcp", "headers": {"A": "${B}"}}, "needs https"),
         ({"command": "x", "inherit": ("A-B",)}, "no name of an environment variable"),
         ({"command": "x", "inherit": ("A",), "env": {"A": "b"}}, "both in"),
         ({"command": "x", "args": ("a\0b",)}, "NUL"),
@@ -40,6 +44,20 @@ FITS = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 def test_a_declaration_that_cannot_work_says_why(fields, problem):
     with pytest.raises(ValidationError, match=problem):
         McpServer(name="files", **fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"url": "https://h/mcp"},
+        {"url": "http://localhost:80/mcp"},
+        {"url": "http://[::1]/mcp"},
+        {"url": "http://10.1.2.3/mcp"},
+        {"url": "http://h/mcp", "networks": ("10.0.0.0/8",)},
+    ],
+)
+def test_a_secret_may_go_where_nobody_listens(fields):
+    assert McpServer(name="files", headers={"A": "${B}"}, **fields).variables == {"B"}
 
 
 @pytest.mark.parametrize("name", ["", "a__b", "a_", "_a", "a b", "a/b", "agent", "skill", "x" * 33])

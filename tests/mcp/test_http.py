@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 from contextlib import asynccontextmanager
 
 import pytest
+from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -13,6 +15,7 @@ from starlette.routing import Route
 from executus.errors import ToolError, ToolRetry
 from executus.mcp import McpServer
 from executus.mcp.failures import McpDown
+from executus.mcp.http import BoundedClient, Guarded
 from executus.mcp.source import McpSource
 from executus.tools.context import Secrets
 
@@ -158,6 +161,79 @@ async def test_headers_are_filled_with_secrets_that_never_come_back():
                 await source.listing("web")
     assert seen[0] == "Bearer very-secret-value"
     assert str(caught.value) == "MCP server `web` answered HTTP 401 Unauthorized"
+
+
+async def test_a_name_that_leads_inside_is_not_followed_unless_the_host_allows_the_network(
+    monkeypatch,
+):
+    async def inside(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr("executus.delivery.egress.system_resolver", inside)
+    any_host = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    async with serve(app(Office(), transport_security=any_host), free_port()) as url:
+        named = url.replace("127.0.0.1", "tools.example.com")
+        source = McpSource(
+            [
+                McpServer(name="web", url=named),
+                McpServer(name="ours", url=named, networks=("127.0.0.0/8",)),
+            ]
+        )
+        async with source.serving():
+            with pytest.raises(McpDown) as caught:
+                await source.listing("web")
+            assert "add" in (await source.listing("ours")).tools
+    assert str(caught.value) == (
+        "MCP server `web` cannot be reached: tools.example.com leads to 127.0.0.1, which is not a "
+        "public address; the host can allow its network with `networks`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "guarded"),
+    [
+        ({}, True),
+        ({"https_proxy": "http://proxy:3128"}, False),
+        ({"all_proxy": "http://proxy:3128"}, False),
+        ({"http_proxy": "http://proxy:3128"}, True),
+        ({"https_proxy": "http://proxy:3128", "no_proxy": "example.com"}, True),
+    ],
+)
+async def test_where_a_proxy_connects_it_decides(monkeypatch, variables, guarded):
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    server = McpServer(name="web", url="https://mcp.example.com/mcp")
+    async with BoundedClient(server, {}, silence=1) as client:
+        proxied = [url for url, mount in client._mounts.items() if mount is not None]
+        assert isinstance(client._transport, Guarded) is guarded
+        assert bool(proxied) is not guarded
+
+
+async def test_a_redirect_to_elsewhere_is_not_followed_and_takes_no_secret_along():
+    seen = []
+
+    async def elsewhere(request: Request) -> Response:
+        seen.append(request.headers.get("authorization"))
+        return PlainTextResponse("got it")
+
+    other = free_port()
+
+    async def away(request: Request) -> Response:
+        return Response(status_code=307, headers={"location": f"http://127.0.0.1:{other}/mcp"})
+
+    route = {"methods": ["GET", "POST"]}
+    async with (
+        serve(Starlette(routes=[Route("/mcp", elsewhere, **route)]), other),
+        serve(Starlette(routes=[Route("/mcp", away, **route)]), free_port()) as url,
+    ):
+        server = McpServer(name="web", url=url, headers={"Authorization": "Bearer ${TOKEN}"})
+        source = McpSource([server], environment={"TOKEN": "very-secret-value"})
+        async with source.serving():
+            with pytest.raises(ToolError):
+                await source.listing("web")
+    assert seen == []
 
 
 async def test_a_server_that_is_down_is_named_and_one_that_comes_back_is_found():

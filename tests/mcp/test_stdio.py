@@ -18,16 +18,9 @@ from executus.mcp.source import McpSource
 from executus.tools.context import Secrets
 
 from .calling import call, definition
+from .conftest import alive
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
 
 
 async def gone(pid: int) -> None:
@@ -243,6 +236,15 @@ async def test_an_idle_program_is_ended_and_started_again_at_need(bare, journal)
         await gone(journal.pids[0])
         assert (await call(source, echo, '{"text": "b"}')).text == "b"
         assert len(journal.pids) == 2
+
+
+async def test_what_a_program_started_and_left_behind_ends_with_it(bare, journal):
+    source = McpSource([bare("helper")])
+    async with source.serving():
+        await source.listing("bare")
+        (helper,) = [int(line.split()[1]) for line in journal.lines if line.startswith("helper")]
+        assert alive(helper)
+    await gone(helper)
 
 
 async def test_a_program_that_ignores_every_wish_is_killed(bare, journal, monkeypatch):

@@ -17,7 +17,7 @@ from executus.ports import Ports
 from executus.stores.blobs import FolderBlobs
 from executus.stores.file_store import FileStore
 from executus.tools import tool
-from tests.mcp.conftest import BARE
+from tests.mcp.conftest import BARE, Journal, alive
 from tests.mcp.hosting import free_port, serve
 from tests.mcp.office import Office
 
@@ -189,20 +189,24 @@ async def test_a_crash_in_mid_call_is_unknown_and_the_run_goes_on(env, tmp_path)
     assert journal.read_text().count("echo") == 1
 
 
-async def test_a_tool_that_may_run_again_does_after_a_crash(env, tmp_path):
+async def test_a_tool_that_may_run_again_does_after_a_crash_and_no_process_outlives_the_worker(
+    env, tmp_path
+):
     told = Told()
-    journal = tmp_path / "journal"
+    journal = Journal(tmp_path / "journal")
     server = McpServer(
         name="bare",
         command=sys.executable,
-        args=(str(BARE), "crash-once", str(journal)),
+        args=(str(BARE), "crash-once", str(journal.path)),
         effects={"echo": "idempotent"},
     )
     async with kit(env, mcp=[server]) as k:
         out = await k.run([call("bare__echo", text="hi"), told], tools=("mcp:bare/echo",))
+        assert [alive(pid) for pid in journal.pids] == [False, True]
+    assert not any(alive(pid) for pid in journal.pids)
     assert told.results == ["hi"]
     assert tool_steps(out) == {"tool.bare__echo": "complete"}
-    assert journal.read_text().count("echo") == 2
+    assert len([line for line in journal.lines if line.startswith("echo")]) == 2
 
 
 async def test_a_stopped_run_stops_the_call_at_the_server(env, office):
