@@ -120,6 +120,7 @@ async def kit(
     client: Client | None = None,
     files: Files | None = None,
     critic: Critic | None = None,
+    header: str = "",
     **options: Any,
 ) -> AsyncIterator[Kit]:
     """A worker with memory ports, unless others are given."""
@@ -132,6 +133,7 @@ async def kit(
         mcp=mcp,
         defaults=defaults or Defaults(),
         ports=ports or Ports(audit=audit, budget=budget, files=files, critic=critic),
+        system_header=header,
         models=models or Models({"fast": "scripted/fast"}, providers=[Scripted(scripts)]),
     )
     base = client or env.client

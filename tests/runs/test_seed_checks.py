@@ -7,13 +7,13 @@ import pytest
 
 from executus import (
     Defaults,
-    DeliveryTarget,
     Invocation,
     Reason,
     RunnableAgent,
     RunRequest,
     Status,
 )
+from executus.errors import StoreError
 from executus.models.registry import Models
 from executus.models.scripted import Scripted, call, calls, fail, say
 from executus.origin import Origin
@@ -234,6 +234,7 @@ BROKEN = {
     "files": (S.OK, R.ANSWER),
     "letters": (S.OK, R.ANSWER),
     "checkpointer": (S.OK, R.ANSWER),
+    "critic": (S.OK, R.ANSWER),
 }
 
 
@@ -243,29 +244,66 @@ async def test_a_raising_port_is_an_error_result_and_never_a_crash(env, port):
     ports = Ports(**(healthy | {port: Broken()}))
     helper = RunnableAgent(name="helper", model_tier="scripted/echo")
     async with kit(env, tools=[add], agents=[helper], ports=ports) as k:
-        agents = {"sub_agents": ("helper",)} if port == "palette" else {}
+        asked = {"palette": {"sub_agents": ("helper",)}, "critic": {"critic": {"kind": "own"}}}
         script = [call("add", a=1, b=1), say("done")]
-        out = await k.run(script, tools=("add",), max_runtime=3_600, **agents)
+        out = await k.run(script, tools=("add",), max_runtime=3_600, **asked.get(port, {}))
         assert (out.result.status, out.result.reason) == BROKEN[port], out.result.error
         assert out.close == ("COMPLETED" if out.result.status is S.OK else "FAILED")
 
 
-class RaisingDelivery:
-    """Accepts every target, and breaks."""
+class Full:
+    """A checkpointer whose disk is full."""
 
-    def problem(self, target):
+    async def save(self, checkpoint):
+        raise StoreError("the disk is full")
+
+    async def load(self, run_id):
         return None
 
-    async def deliver(self, item):
-        raise KeyError("bug in deliver of the host")
 
-
-async def test_a_raising_delivery_leaves_ok_and_is_told(env):
-    ports = Ports(audit=MemoryAudit(), delivery=RaisingDelivery())
-    async with kit(env, ports=ports, defaults=Defaults(delivery_seconds=5)) as k:
-        out = await k.run([say("done")], delivery=DeliveryTarget(kind="pigeon"))
+async def test_a_checkpoint_that_fails_is_not_swallowed(env):
+    audit = MemoryAudit()
+    ports = Ports(audit=audit, checkpointer=Full())
+    async with kit(env, tools=[add], ports=ports, defaults=Defaults(cleanup_seconds=5)) as k:
+        out = await k.run([call("add", a=1, b=1), say("done")], tools=("add",))
         assert (out.result.status, out.result.output) == (S.OK, "done")
-        assert "KeyError" in out.result.warnings[0]
+        assert "the last checkpoint did not land: " in out.result.warnings[0]
+        assert "the disk is full" in out.result.warnings[0]
+        rows = await audit.rows(out.result.run_id)
+        assert "the disk is full" in str([e.body for e in rows if e.name == "checkpoint_failed"])
+
+
+# -- identity --------------------------------------------------------------------------------------
+
+
+async def test_runs_without_an_id_get_ids_of_their_own(env):
+    async with kit(env) as k:
+        request = k.request([say("ok")])
+        first, second = await asyncio.gather(k.runs.run(request), k.runs.run(request))
+        assert first.run_id != second.run_id
+        for result in (first, second):
+            assert result.run_id.startswith("tester-")
+            assert (await k.audit.run(result.run_id)).closed_head == result.audit_head
+
+
+async def test_platform_rules_stand_above_the_prompt_of_every_agent_and_phase(env):
+    seen = []
+
+    def look(request):
+        seen.append(request.system_prompt)
+        return say("ok")
+
+    async with kit(env, header="House rules.") as k:
+        await k.run(look, system_prompt="You count.")
+        await k.run(look)
+        k.scripts["phase"] = look
+        made = Phase(name="One", model_tier="scripted/phase", system_prompt="Plan.")
+        await k.run(None, phases=(made,), system_prompt="You count.")
+    assert seen == [
+        "House rules.\n\nYou count.",
+        "House rules.",
+        "House rules.\n\nYou count.\n\nPlan.",
+    ]
 
 
 # -- forks and children ----------------------------------------------------------------------------
@@ -307,3 +345,27 @@ async def test_a_child_without_output_leaves_no_blank_line(env):
     assert told[0].startswith("status error (request_rejected): ")
     assert told[0] == told[0].strip()
     assert "partial output" not in told[0]
+
+
+async def test_a_child_is_held_to_the_gates_of_its_own_caller(env):
+    """In the seed delegation went past the registry's gates."""
+
+    @tool(effect="pure", callers=("bob",))
+    async def bobs() -> str:
+        """Something for Bob alone."""
+        return "never"
+
+    def parent(request):
+        return say("ok") if request.messages[-1].message.role == "tool" else ask
+
+    ask = call("agent__helper", prompt="go")
+    helper = RunnableAgent(name="helper", model_tier="scripted/helper", tools=("bobs",))
+    async with kit(env, tools=[bobs], agents=[helper]) as k:
+        k.scripts["helper"] = [call("bobs"), say("never")]
+        out = await k.run(parent, sub_agents=("helper",))
+        _, step, _ = out.result.steps
+        assert step.status == "error", step.summary
+        child = await k.outcome(step.child_run_id)
+        assert child.result.reason is R.UNKNOWN_TOOL
+        assert "tool.bobs" not in child.activities
+        await assert_closed_once(k, child, reserved=False)
