@@ -64,7 +64,7 @@ format: $(READY) ## Format, and fix what the linter can fix
 .PHONY: bench
 bench: ## Every benchmark, --quick, beside its rivals, in .venv-bench (needs uv)
 	@UV_PROJECT_ENVIRONMENT=.venv-bench uv sync --quiet --frozen --no-default-groups --group bench --extra server --extra postgres
-	@failed=0; for name in steps history throughput replay cold budget records; do \
+	@failed=0; for name in steps history throughput replay cold budget records outage; do \
 	  .venv-bench/bin/python -m bench.$$name --quick || failed=1; \
 	done; exit $$failed
 

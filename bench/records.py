@@ -4,7 +4,8 @@ The same runs twice, side by side: once with no port, once with audit and budget
 every commit is on disk (synchronous=FULL). The caller has a money cap and the agent a token cap, so
 each call passes the gate. One iteration is a model call and a tool call with a 2 KB result. Both
 workers stand all the time and take turns, and so does who begins: what disturbs the machine
-disturbs both. Ratios are made within a turn; the median counts.
+disturbs both. Ratios are made within a turn; the median counts. A run is 100 iterations also with
+--quick: reserve, open, settle and close are once a run, and would weigh more in a shorter one.
 
 At the end the records must be whole: every run closed, every chain verified, no hold left, and the
 tokens that the budget settled are those of the recorded replies.
@@ -19,13 +20,10 @@ from bench.harness import Bed, Measured, Worker, bed, middle, noted, ratios
 from bench.outcome import COMPLETED, Bar, Options, Report, main
 from bench.systems import EXECUTUS, RECORDS
 from bench.systems.executus_system import fresh
-from executus.audit import AuditEntry
-from executus.stores.database import Database
-from executus.stores.sql_audit import SqlAudit
-from executus.stores.sql_budget import SqlBudget
+from bench.whole import problems
 
-CALLS, QUICK_CALLS, SIZE = 100, 50, 2_000
-REPEATS, QUICK_REPEATS = 9, 5
+CALLS, SIZE = 100, 2_000
+REPEATS, QUICK_REPEATS = 9, 3
 BAR = 1.2
 
 Table = dict[str, list[Measured]]
@@ -33,7 +31,6 @@ Table = dict[str, list[Measured]]
 
 async def measure(options: Options) -> Report:
     """Both systems, in turns, then what the records say."""
-    calls = QUICK_CALLS if options.quick else CALLS
     repeats = options.repeats or (QUICK_REPEATS if options.quick else REPEATS)
     table: Table = {EXECUTUS: [], RECORDS: []}
     with tempfile.TemporaryDirectory(prefix="executus-records-") as folder:
@@ -48,84 +45,57 @@ async def measure(options: Options) -> Report:
             before = _bytes(file)
             for turn in range(repeats):
                 for worker in workers[:: -1 if turn % 2 else 1]:
-                    await _one(place, worker, calls, turn, table)
-            grown = (_bytes(file) - before) / (repeats * calls)
-        problems = await _problems(database, runs=repeats + 1)
+                    await _one(place, worker, turn, table)
+            grown = (_bytes(file) - before) / (repeats * CALLS)
+        found = await problems(database, "caller:anonymous", {"ok": repeats + 1})
         await database.close()
-    results = [_row(name, measured, calls) for name, measured in table.items()]
+    results = [_row(name, measured) for name, measured in table.items()]
     results[-1]["database_kb"] = round(grown / 1e3, 1)
-    return Report("records", results, _bars(table, calls, problems))
+    return Report("records", results, _bars(table, found))
 
 
-async def _one(place: Bed, worker: Worker, calls: int, turn: int, table: Table) -> None:
-    with noted(f"{turn + 1}: {worker.system} x {calls}"):
-        table[worker.system].append(await place.run(worker, calls, SIZE, seconds=120))
+async def _one(place: Bed, worker: Worker, turn: int, table: Table) -> None:
+    with noted(f"{turn + 1}: {worker.system} x {CALLS}"):
+        table[worker.system].append(await place.run(worker, CALLS, SIZE, seconds=120))
 
 
 def _bytes(file: Path) -> int:
     return sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*"))
 
 
-def _row(name: str, measured: list[Measured], calls: int) -> dict[str, Any]:
+def _row(name: str, measured: list[Measured]) -> dict[str, Any]:
     return {
         "system": name,
-        "calls": calls,
+        "calls": CALLS,
         "status": next((m.status for m in measured if m.status != COMPLETED), COMPLETED),
         "turns": len(measured),
-        "wall_ms": round(middle(_wall(measured, calls)), 2),
-        "worker_cpu_ms": round(middle(_cpu(measured, calls)), 2),
+        "wall_ms": round(middle(_wall(measured)), 2),
+        "worker_cpu_ms": round(middle(_cpu(measured)), 2),
         "rss_mb": round(measured[-1].rss / 1e6, 1),
     }
 
 
-def _wall(measured: list[Measured], calls: int) -> list[float]:
-    return [m.wall / calls * 1_000 for m in measured]
+def _wall(measured: list[Measured]) -> list[float]:
+    return [m.wall / CALLS * 1_000 for m in measured]
 
 
-def _cpu(measured: list[Measured], calls: int) -> list[float]:
-    return [m.worker_cpu / calls * 1_000 for m in measured]
+def _cpu(measured: list[Measured]) -> list[float]:
+    return [m.worker_cpu / CALLS * 1_000 for m in measured]
 
 
-def _bars(table: Table, calls: int, problems: list[str]) -> list[Bar]:
+def _bars(table: Table, found: list[str]) -> list[Bar]:
     bars = [
         Bar.most(
             f"{what} per iteration with audit and budget / without",
-            ratios(read(table[RECORDS], calls), read(table[EXECUTUS], calls)),
+            ratios(read(table[RECORDS]), read(table[EXECUTUS])),
             BAR,
         )
         for what, read in (("worker CPU", _cpu), ("wall", _wall))
     ]
     statuses = [m.status for measured in table.values() for m in measured]
     bars.append(Bar.done("every run completes", statuses))
-    bars.append(Bar.most(f"problems in the records {problems[:2] or ''}".strip(), len(problems), 0))
+    bars.append(Bar.most(f"problems in the records {found[:2] or ''}".strip(), len(found), 0))
     return bars
-
-
-async def _problems(database: Database, *, runs: int) -> list[str]:
-    """What does not hold in the records of so many runs."""
-    audit, budget = SqlAudit(database), SqlBudget(database)
-    records, proof = await audit.runs(limit=runs + 1), await audit.verify()
-    found = [f"{broken.run_id}: {broken.what}" for broken in proof.breaks]
-    if len(records) != runs:
-        found.append(f"{len(records)} records of {runs} runs")
-    found += [f"{r.run_id}: {r.status}" for r in records if (r.n_close, r.status) != (1, "ok")]
-    [used] = [
-        use
-        for use in await budget.show("caller:anonymous")
-        if (use.window, use.currency) == ("total", "tokens")
-    ]
-    recorded = sum([_tokens(entry) for run in records for entry in await audit.rows(run.run_id)])
-    if (used.settled, used.reserved) != (recorded, 0):
-        found.append(f"{used.settled} tokens settled, {used.reserved} held, {recorded} recorded")
-    return found
-
-
-def _tokens(entry: AuditEntry) -> int:
-    """Tokens of a model's row: input and output, as the provider counted them."""
-    usage = entry.body.get("usage") if entry.entry == "row" else None
-    return (
-        int(usage["input_tokens"]) + int(usage["output_tokens"]) if isinstance(usage, dict) else 0
-    )
 
 
 if __name__ == "__main__":
