@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from executus.activities.host import Host
-from executus.activities.human import ASK_HUMAN, ask_human
+from executus.activities.human import ask_human
 from executus.cli import exit as codes
 from executus.cli.compose import app_option, compose, load_app
 from executus.errors import ToolError
@@ -17,6 +17,7 @@ from executus.mcp.names import Reference
 from executus.plan import ToolDef
 from executus.sanitize import clean_line
 from executus.settings import load_settings
+from executus.tools.tool import RESERVED
 
 WIDTH = 32
 """Columns of a name, where it fits."""
@@ -68,9 +69,10 @@ def tools(*, ask: bool, app: str | None, as_json: bool) -> int:
 
 def _own(host: Host) -> list[Line]:
     size = host.defaults.tool_result_bytes
-    functions = [(tool.definition(size), "function") for tool in host.tools]
-    return [_tool(tool.name, tool, source) for tool, source in functions] + [
-        _tool(ASK_HUMAN, ask_human(size), "executus")
+    functions = [tool.definition(size) for tool in host.tools]
+    return [
+        _tool(tool.name, tool, "executus" if tool.name in RESERVED else "function")
+        for tool in (*functions, ask_human(size))
     ]
 
 

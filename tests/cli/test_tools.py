@@ -33,6 +33,7 @@ def test_what_an_agent_may_name_is_listed_without_asking_servers(servers, capsys
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert {"read_file", "ask_human", "mcp:bare"} <= set(lines)
     assert lines["read_file"].split()[1:] == ["pure", "function"]
+    assert lines["read_more"].split()[2] == lines["ask_human"].split()[2] == "executus"
     assert "all its tools" in lines["mcp:bare"]
 
 
