@@ -89,10 +89,11 @@ def test_the_research_pipeline_goes_on_without_its_optional_phase(here) -> None:
     assert "children  2" in out
 
 
-def test_the_long_migration_is_one_run_over_executions_and_hears_a_person(here) -> None:
+def test_the_long_migration_is_one_run_over_executions_that_hears_person_and_critic(here) -> None:
     out = here("long_migration")
     assert "steered: heard in turn" in out
-    assert "Moved 11 tables; audit_log stays where it is." in out
+    assert "critic: extend 900 s, nudge: " in out
+    assert "Moved 11 tables; audit_log stays where it is; payments took long." in out
     assert 'migrate(table="audit_log")' not in out
     executions = next(line for line in out.splitlines() if line.startswith("executions"))
     assert int(executions.split()[1].rstrip(",")) >= 3
