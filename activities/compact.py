@@ -92,7 +92,7 @@ class Compact:
             spec=answer.target.spec,
             attempt=activity.info().attempt,
         )
-        self._conversations.remember(summary)
+        self._conversations.remember(step.key, summary)
         audit = self._host.ports.audit
         if audit is not None and "audit" in plan.wired:
             row = _row(step, output, time.monotonic() - begun, plan.secret_tools)

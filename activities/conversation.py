@@ -33,8 +33,12 @@ MESSAGE_BYTES = 1_800
 """What a message takes besides its text, which is there twice: as text and as request bytes."""
 PLANS = 256
 """Plans kept."""
+LOADS = "executus_transcript_loads"
+"""Counter: transcripts that a step needed, by `source`: `memory` (a hit) or `workflow`."""
 
 T = TypeVar("T")
+Name = tuple[RunKey, str]
+"""A run's message, by its digest."""
 
 
 @dataclass(slots=True)
@@ -63,7 +67,7 @@ class Conversations:
         self, transcript_bytes: int = TRANSCRIPT_BYTES, produced_bytes: int = PRODUCED_BYTES
     ) -> None:
         self._copies: OrderedDict[RunKey, Copy] = OrderedDict()
-        self._produced: OrderedDict[str, tuple[WireMessage, int]] = OrderedDict()
+        self._produced: OrderedDict[Name, tuple[WireMessage, int]] = OrderedDict()
         self._plans: OrderedDict[str, RunPlan] = OrderedDict()
         self._transcript_room = transcript_bytes
         self._produced_room = produced_bytes
@@ -72,9 +76,15 @@ class Conversations:
         self.misses = 0
         """Loads that had to ask the workflow."""
 
-    def remember(self, message: Message) -> None:
-        """Keep a message that an activity of this worker is about to return."""
-        self._keep(message)
+    def remember(self, key: RunKey, message: Message) -> None:
+        """Keep a message that an activity of this worker is about to return to its run."""
+        name, size = _measured(message)
+        if (key, name) not in self._produced:
+            self._produced[key, name] = (WireMessage(message), size)
+            self._produced_room -= size
+        self._produced.move_to_end((key, name))
+        while self._produced_room < 0 and len(self._produced) > 1:
+            self._take(next(iter(self._produced)))
 
     def remember_plan(self, plan: RunPlan) -> None:
         """Keep a plan that this worker resolved."""
@@ -105,16 +115,18 @@ class Conversations:
             ApplicationError: the workflow's transcript does not match the cursor (retryable).
         """
         for message in inline:
-            self._keep(message)
+            self.remember(key, message)
         copy = self._copies.get(key)
         if copy is not None:
             self._copies.move_to_end(key)
         copy = copy or Copy()
-        if self._from_memory(copy, cursor, tail):
+        if self._from_memory(key, copy, cursor, tail):
             self.hits += 1
+            _count("memory")
         else:
             self.misses += 1
-            copy = await self._from_workflow(copy, cursor)
+            _count("workflow")
+            copy = await self._from_workflow(key, copy, cursor)
         self._copies[key] = copy
         self._evict()
         return copy.messages[: cursor.count]
@@ -124,13 +136,13 @@ class Conversations:
         copy = self._copies.get(key)
         return copy.call_ids if copy is not None else frozenset()
 
-    def _from_memory(self, copy: Copy, cursor: Cursor, tail: Sequence[str]) -> bool:
+    def _from_memory(self, key: RunKey, copy: Copy, cursor: Cursor, tail: Sequence[str]) -> bool:
         """Bring the copy up to the cursor from what this worker has; False when it cannot be."""
         if len(copy.messages) >= cursor.count:
             return copy.heads[cursor.count] == cursor.head
         missing = cursor.count - len(copy.messages)
         names = tail[-missing:]
-        if len(names) < missing or any(name not in self._produced for name in names):
+        if len(names) < missing or any((key, name) not in self._produced for name in names):
             return False
         head = copy.heads[-1]
         for name in names:
@@ -138,51 +150,49 @@ class Conversations:
         if head != cursor.head:
             return False
         for name in names:
-            message, size = self._produced[name]
+            message, size = self._produced[key, name]
             copy.push(message, name, size)
         for name in names:  # the copy has them now; two alike are one here
-            self._forget(name)
+            self._take((key, name))
         return True
 
-    async def _from_workflow(self, copy: Copy, cursor: Cursor) -> Copy:
+    async def _from_workflow(self, key: RunKey, copy: Copy, cursor: Cursor) -> Copy:
         """Ask the workflow for what is missing; start over when what is here does not match."""
         if len(copy.messages) > cursor.count:
             copy = Copy()
         for known in (copy, Copy()):
-            await self._fetch(known, cursor)
+            await self._fetch(key, known, cursor)
             if known.heads[cursor.count] == cursor.head:
                 return known
         raise _out_of_step("transcript")
 
-    async def _fetch(self, copy: Copy, cursor: Cursor) -> None:
+    async def _fetch(self, key: RunKey, copy: Copy, cursor: Cursor) -> None:
         while len(copy.messages) < cursor.count:
             page = await _query(QUERY_TRANSCRIPT, len(copy.messages), TranscriptPage)
             if not page.messages:
                 raise _out_of_step("transcript")
             for message in page.messages[: cursor.count - len(copy.messages)]:
                 name, size = _measured(message)
-                known = self._produced.get(name)  # perhaps with its request bytes
-                self._forget(name)
-                copy.push(known[0] if known else WireMessage(message), name, size)
+                known = self._take((key, name))  # perhaps with its request bytes
+                copy.push(known or WireMessage(message), name, size)
 
-    def _keep(self, message: Message) -> None:
-        name, size = _measured(message)
-        if name not in self._produced:
-            self._produced[name] = (WireMessage(message), size)
-            self._produced_room -= size
-        self._produced.move_to_end(name)
-        while self._produced_room < 0 and len(self._produced) > 1:
-            self._forget(next(iter(self._produced)))
-
-    def _forget(self, name: str) -> None:
-        known = self._produced.pop(name, None)
-        self._produced_room += known[1] if known else 0
+    def _take(self, name: Name) -> WireMessage | None:
+        message, size = self._produced.pop(name, (None, 0))
+        self._produced_room += size
+        return message
 
     def _evict(self) -> None:
         total = sum(copy.bytes for copy in self._copies.values())
         while total > self._transcript_room and len(self._copies) > 1:
             _, copy = self._copies.popitem(last=False)
             total -= copy.bytes
+
+
+def _count(source: str) -> None:
+    if activity.in_activity():
+        meter = activity.metric_meter()
+        counter = meter.create_counter(LOADS, "Transcripts that a step of a run needed.")
+        counter.add(1, {"source": source})
 
 
 def _measured(message: Message) -> tuple[str, int]:

@@ -61,7 +61,7 @@ class ModelStep:
             failovers=tuple(answer.failovers),
         )
         output = _check(output, plan)
-        self._conversations.remember(message)
+        self._conversations.remember(step.key, message)
         audit = self._host.ports.audit
         if audit is not None and "audit" in plan.wired:
             row = model_row(

@@ -99,9 +99,9 @@ class ToolActivities:
             files=tuple(context.files.made),
             steer=tuple(context.said[:TOOL_STEER]),
         )
-        self._conversations.remember(Message(role="tool", parts=(result,)))
+        self._conversations.remember(step.key, Message(role="tool", parts=(result,)))
         if images:
-            self._conversations.remember(attached_message(result, images))
+            self._conversations.remember(step.key, attached_message(result, images))
         await self._record(tool, step, output, time.monotonic() - begun)
         return output
 

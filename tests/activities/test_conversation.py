@@ -49,7 +49,7 @@ async def test_what_this_worker_made_needs_no_query(workflow):
     cache, transcript = Conversations(), workflow.transcript
     for n in range(5):
         made = message(n)
-        cache.remember(made)
+        cache.remember(KEY, made)
         transcript.append(made)
         assert await load(cache, transcript, tail=transcript.digests[-1:]) == transcript.messages
     assert workflow.asked == []
@@ -121,14 +121,29 @@ async def test_a_message_waits_once_and_not_beside_the_conversation_that_has_it(
     cache, transcript = Conversations(), workflow.transcript
     for n in range(3):
         transcript.append(message(n))
-    cache.remember(message(1))
+    cache.remember(KEY, message(1))
     assert await load(cache, transcript) == transcript.messages  # read back
     transcript.append(message(3))
-    cache.remember(message(3))
+    cache.remember(KEY, message(3))
     assert await load(cache, transcript, tail=transcript.digests[-1:]) == transcript.messages
     assert (cache.hits, cache.misses) == (1, 1)
     assert cache._produced == {}
     assert cache._produced_room == PRODUCED_BYTES
+
+
+async def test_runs_that_say_the_same_do_not_take_each_others_messages(workflow):
+    """Many runs of one kind at once: their first messages, and often their results, are alike."""
+    cache, transcript = Conversations(), workflow.transcript
+    runs = [RunKey(run_id=f"r{n}", workflow_run_id="w") for n in range(3)]
+    for n in range(4):
+        transcript.append(message(n))
+        for key in runs:
+            cache.remember(key, message(n))
+        for key in runs:
+            found = await load(cache, transcript, tail=transcript.digests[-1:], key=key)
+            assert found == transcript.messages
+    assert (cache.hits, cache.misses) == (12, 0)
+    assert cache._produced == {}
 
 
 async def test_a_conversation_larger_than_the_bound_still_works(workflow):
@@ -153,7 +168,7 @@ def test_whatever_is_forgotten_the_conversation_is_the_workflows(data):
             for n in range(data.draw(st.integers(1, 12))):
                 made = message(n, data.draw(st.integers(0, 200)))
                 if data.draw(st.booleans()):
-                    cache.remember(made)
+                    cache.remember(KEY, made)
                 workflow.transcript.append(made)
                 if data.draw(st.booleans()):
                     tail = workflow.transcript.digests[sent:]

@@ -2,14 +2,17 @@
 
 import asyncio
 import dataclasses
+from collections import Counter
 
 import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, PayloadCodec
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from executus import Invocation, Reason, RunnableAgent, RunRequest, Status
+from executus.activities.conversation import LOADS
 from executus.errors import ConfigError
 from executus.models.registry import Models
 from executus.models.scripted import Scripted, call, calls, hang, say
@@ -258,19 +261,35 @@ def test_two_agents_of_one_name_are_refused():
         ExecutusPlugin(agents=[agent, agent], models=Models({}))
 
 
-async def test_a_run_without_worker_cache_hits_asks_the_workflow_and_still_answers(env):
-    """Two workers take turns: what one made, the other asks of the workflow."""
-    async with kit(env, tools=[look]) as k:
-        plugin = k.plugin
+async def test_workers_that_take_turns_ask_the_workflow_and_the_metric_tells(env):
+    """What one worker made, the other asks of the workflow; alone, a worker never has to."""
+    metrics = MetricBuffer(10_000)
+    runtime = Runtime(telemetry=TelemetryConfig(metrics=metrics))
+    address = env.client.service_client.config.target_host
+    client = await Client.connect(address, runtime=runtime)
+    script = [call("look") for _ in range(9)]
+    options = {"disable_eager_activity_execution": True}  # so that any worker may take a step
+    async with kit(env, tools=[look], client=client, **options) as k:
+        await k.run([*script, say("ok")], tools=("look",))
+        alone = loads(metrics)
         # A connection of its own: the SDK allows one worker for a queue and client.
-        address = env.client.service_client.config.target_host
-        other = await Client.connect(address, plugins=[plugin])
-        async with Worker(other, task_queue=k.queue, build_id="other"):
-            script = [call("look") for _ in range(9)]
+        other = await Client.connect(address, runtime=runtime, plugins=[k.plugin])
+        async with Worker(other, task_queue=k.queue, build_id="other", **options):
             outs = await asyncio.gather(
                 *(k.run([*script, say(f"ok {n}")], tools=("look",)) for n in range(4))
             )
-        assert [o.result.output for o in outs] == [f"ok {n}" for n in range(4)]
+    assert [o.result.output for o in outs] == [f"ok {n}" for n in range(4)]
+    assert alone == {"memory": 10}
+    assert loads(metrics)["workflow"] > 0
+
+
+def loads(metrics: MetricBuffer) -> Counter[str]:
+    """Counts of the metric since it was last asked for, by where transcripts came from."""
+    found: Counter[str] = Counter()
+    for update in metrics.retrieve_updates():
+        if update.metric.name == LOADS:
+            found[str(update.attributes["source"])] += int(update.value)
+    return found
 
 
 async def test_a_hanging_run_can_be_watched_and_stopped(env):
