@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from temporalio.client import ClientConfig
-from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import DataConverter, DefaultPayloadConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, Worker, WorkerConfig, WorkflowRunner
@@ -26,6 +25,7 @@ from executus.activities.host import Host
 from executus.agent import RunnableAgent
 from executus.agents import Catalogue, load_catalogue
 from executus.backstop import Backstop
+from executus.converter import SharedConverter
 from executus.errors import ConfigError, ExecutusError, MissingExtra
 from executus.limits import Defaults
 from executus.mcp import McpServer
@@ -229,7 +229,7 @@ def _converter(existing: DataConverter | None) -> DataConverter:
     existing = existing or DataConverter.default
     if existing.payload_converter_class is not DefaultPayloadConverter:
         return existing
-    return dataclasses.replace(existing, payload_converter_class=PydanticPayloadConverter)
+    return dataclasses.replace(existing, payload_converter_class=SharedConverter)
 
 
 def _runner(existing: WorkflowRunner | None) -> WorkflowRunner:

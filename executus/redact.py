@@ -5,7 +5,7 @@ side of hiding. Lengths stay visible, so a person can still see that something w
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from pydantic import JsonValue
@@ -49,6 +49,7 @@ SECRET_PATTERNS: Mapping[str, tuple[str, ...]] = {
 """Shape of a secret -> pieces of which a text (case-folded) must hold one to match it. Looking for
 the pieces first takes a fiftieth of the time of the expressions, and most texts hold none."""
 LONG_NAME = 100
+_BUILT_IN = tuple(SECRET_PATTERNS.items())
 COUNT_KEYS = re.compile(r"(?:_tokens|^tokens|max_tokens|token_count|token_limit)$")
 """`input_tokens` and the like are counts, not secrets."""
 
@@ -59,9 +60,8 @@ class Redactor:
     def __init__(self, keys: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
         """Add `keys` (words) and `patterns` (regular expressions) to the built-in ones."""
         self._keys = tuple(k.lower().replace("-", "_") for k in (*SECRET_KEYS, *keys))
-        self._shapes = [*SECRET_PATTERNS.items(), *((pattern, ("",)) for pattern in patterns)]
-        self._compiled: dict[tuple[str, ...], re.Pattern[str]] = {}
-        self._pattern([pattern for pattern, _ in self._shapes])  # a wrong one is told of now
+        self._shapes = (*_BUILT_IN, *((pattern, ("",)) for pattern in patterns))
+        _expression(tuple(pattern for pattern, _ in self._shapes))  # a wrong one is told of now
 
     def text(self, text: str) -> str:
         """`text` with every known token shape replaced."""
@@ -71,7 +71,7 @@ class Redactor:
         ]
         if not found:
             return text
-        return self._pattern(found).sub(lambda match: f"[redacted {len(match.group())}]", text)
+        return _expression(tuple(found)).sub(lambda match: f"[redacted {len(match.group())}]", text)
 
     def value(self, value: JsonValue) -> JsonValue:
         """`value` with secrets replaced, by key name and by shape."""
@@ -91,14 +91,6 @@ class Redactor:
         known = _is_secret if len(key) < LONG_NAME else _is_secret.__wrapped__
         return known(key, self._keys)
 
-    def _pattern(self, patterns: Sequence[str]) -> re.Pattern[str]:
-        """One expression for `patterns`: without those that cannot match it finds the same."""
-        key = tuple(patterns)
-        if key not in self._compiled:
-            joined = "|".join(f"(?:{pattern})" for pattern in _flagless(patterns))
-            self._compiled[key] = re.compile(joined)
-        return self._compiled[key]
-
     @staticmethod
     def _hide(value: JsonValue) -> JsonValue:
         return None if value is None else f"[redacted {len(str(value))}]"
@@ -108,6 +100,12 @@ class Redactor:
 def _is_secret(key: str, words: tuple[str, ...]) -> bool:
     name = key.lower().replace("-", "_")
     return any(word in name for word in words) and not COUNT_KEYS.search(name)
+
+
+@lru_cache(256)
+def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """One expression for `patterns`: without those that cannot match it finds the same."""
+    return re.compile("|".join(f"(?:{pattern})" for pattern in _flagless(patterns)))
 
 
 def _flagless(patterns: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from executus import Invocation, Reason, RunnableAgent, RunRequest, Status
 from executus.activities.conversation import LOADS
+from executus.converter import SharedConverter
 from executus.errors import ConfigError
 from executus.models.registry import Models
 from executus.models.scripted import Scripted, call, calls, hang, say
@@ -245,14 +246,16 @@ async def test_the_users_codec_and_runner_are_kept_and_payloads_are_unreadable(e
         assert "canary" not in raw
 
 
-async def test_a_default_converter_becomes_pydantic_and_another_is_kept(env):
+async def test_a_default_converter_becomes_executus_own_and_another_is_kept(env):
     plugin = ExecutusPlugin(models=Models({}))
     config = env.client.config()
-    config["data_converter"] = DataConverter.default
-    made = plugin.configure_client(config)
-    assert made["data_converter"].payload_converter_class is (
-        pydantic_data_converter.payload_converter_class
-    )
+    for given, kept in (
+        (DataConverter.default, SharedConverter),
+        (pydantic_data_converter, pydantic_data_converter.payload_converter_class),
+    ):
+        config["data_converter"] = given
+        made = plugin.configure_client(config)
+        assert made["data_converter"].payload_converter_class is kept
 
 
 def test_two_agents_of_one_name_are_refused():

@@ -1,0 +1,46 @@
+"""Temporal's pydantic converter, made once per process and not once per run.
+
+Temporal makes a converter for every run, and each would build its own serialiser and type adapters.
+And a plan is one value for all runs that have the same: with its bounds, tools and schemas it is a
+large part of what a waiting run keeps in memory (docs/performance.md).
+"""
+
+from functools import cache
+from typing import Any
+from weakref import WeakValueDictionary
+
+from temporalio.api.common.v1 import Payload
+from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter, PydanticPayloadConverter
+from temporalio.converter import DefaultPayloadConverter, EncodingPayloadConverter
+
+from executus.digest import digest
+from executus.plan import Resolved, RunPlan
+
+
+class SharedConverter(PydanticPayloadConverter):
+    """Reads and writes exactly what `PydanticPayloadConverter` does."""
+
+    def __init__(self) -> None:
+        self.converters = _parts()
+
+
+@cache
+def _parts() -> dict[bytes, EncodingPayloadConverter]:
+    own = _Json()
+    standard = DefaultPayloadConverter.default_encoding_payload_converters
+    parts = [own if part.encoding == own.encoding else part for part in standard]
+    return {part.encoding.encode(): part for part in parts}
+
+
+class _Json(PydanticJSONPlainPayloadConverter):
+    def __init__(self) -> None:
+        super().__init__()
+        self._plans: WeakValueDictionary[str, RunPlan] = WeakValueDictionary()
+
+    def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:  # noqa: ANN401 - as in the base
+        value: Any = super().from_payload(payload, type_hint)
+        if not isinstance(value, Resolved) or value.plan is None:
+            return value
+        # One for all runs that have it now: it is frozen, and nobody changes the schemas in it.
+        plan = self._plans.setdefault(digest(payload.data), value.plan)
+        return value.model_copy(update={"plan": plan})

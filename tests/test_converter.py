@@ -1,0 +1,58 @@
+"""The converter: the bytes of Temporal's own, parts made once, one plan for all that have it."""
+
+import gc
+import weakref
+
+import pytest
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+
+from executus.contracts import RunKey
+from executus.converter import SharedConverter
+from executus.limits import Defaults
+from executus.message import Message
+from executus.plan import ModelTarget, Resolved, RunPlan
+
+
+def resolved(name: str = "a") -> Resolved:
+    target = ModelTarget(spec="p/m", context_window=10)
+    plan = RunPlan(agent_id=name, agent_name=name, targets=(target,), bounds=Defaults())
+    return Resolved(plan=plan, wired=("audit",))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, b"bytes", "text", 1.5, [1, "a"], {"a": None}, RunKey(run_id="r", workflow_run_id="w")],
+    ids=str,
+)
+def test_values_are_written_and_read_as_by_temporals_own(value):
+    ours, theirs = SharedConverter(), PydanticPayloadConverter()
+    payloads = ours.to_payloads([value])
+    assert payloads == theirs.to_payloads([value])
+    hint = [type(value)]
+    assert ours.from_payloads(payloads, hint) == theirs.from_payloads(payloads, hint) == [value]
+
+
+def test_a_message_keeps_its_parts():
+    ours = SharedConverter()
+    message = Message.user("hello")
+    assert ours.from_payload(ours.to_payload(message), Message) == message
+
+
+def test_runs_of_one_plan_share_it_while_there_are_any():
+    writer = SharedConverter()
+    payload, other = writer.to_payload(resolved()), writer.to_payload(resolved("b"))
+    first = SharedConverter().from_payload(payload, Resolved)
+    second = SharedConverter().from_payload(payload, Resolved)
+    assert first == second == resolved()
+    assert first.plan is second.plan
+    assert SharedConverter().from_payload(other, Resolved) == resolved("b")
+    kept = weakref.ref(first.plan)
+    del first, second
+    gc.collect()
+    assert kept() is None
+
+
+def test_a_refusal_is_read_as_it_is():
+    ours = SharedConverter()
+    nothing = Resolved(wired=())
+    assert ours.from_payload(ours.to_payload(nothing), Resolved) == nothing
