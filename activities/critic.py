@@ -89,7 +89,7 @@ class Scene:
             idle_seconds=max(0.0, (look.at - self.active_at).total_seconds()),
             seconds_left=look.seconds_left,
             extensions_left=look.extensions_left,
-            extend_seconds=critic.extend_seconds,
+            extend_seconds=look.extend_seconds,
             raise_steps=0 if self.plan.phases else critic.raise_steps,
         )
 

@@ -128,14 +128,18 @@ class CriticState(Data):
 
 
 def next_look(
-    plan: CriticPlan, state: CriticState, active_at: datetime, deadline_at: datetime
+    plan: CriticPlan,
+    state: CriticState,
+    active_at: datetime,
+    deadline_at: datetime,
+    extensions_left: int,
 ) -> tuple[datetime, Cause] | None:
     """When to look next, and why; None: there is nothing left to decide. Pure.
 
     `active_at`: the last activity that history shows. One timer per idle time is enough: activity
     meanwhile only moves the next look.
     """
-    spent = state.extensions >= plan.extensions
+    spent = extensions_left < 1
     if spent and plan.kind == WATCHDOG:
         return None
     since = max(t for t in (active_at, state.seen_at, state.looked_at) if t is not None)

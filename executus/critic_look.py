@@ -30,6 +30,8 @@ class CriticLook(Data):
     """Until the deadline."""
     extensions_left: int
     """Extensions the run may still be given."""
+    extend_seconds: float = 0.0
+    """What one would give: less where the latest possible deadline is near."""
     caller_id: str
     """Who asked."""
     tenant_id: str = ""

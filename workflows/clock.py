@@ -32,11 +32,15 @@ class Clock:
 
     def extend(self, seconds: float) -> float:
         """Move the deadline out, as far as it may go; answers by how many seconds it moved."""
-        before = self.deadline_at or self.started_at
-        most = (self.reach_at or before) - before
-        gained = max(timedelta(0), min(timedelta(seconds=seconds), most))
-        self.deadline_at = before + gained
-        return gained.total_seconds()
+        gained = min(seconds, self.room)
+        self.deadline_at = (self.deadline_at or self.started_at) + timedelta(seconds=gained)
+        return gained
+
+    @property
+    def room(self) -> float:
+        """Seconds that the deadline may still move out."""
+        until = self.deadline_at or self.started_at
+        return max(0.0, ((self.reach_at or until) - until).total_seconds())
 
     def _within(self, until: datetime) -> datetime:
         return min(until, self.latest_at) if self.latest_at else until

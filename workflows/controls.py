@@ -83,11 +83,13 @@ class Controls:
         run.event("paused", why)
         run.waiting_for("limit", why)
         timeout = None if seconds is None else timedelta(seconds=seconds)
-        with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(
-                lambda: self._raises > before, timeout=timeout, timeout_summary="ask again"
-            )
-        run.waiting_for("limit", None)
+        try:
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: self._raises > before, timeout=timeout, timeout_summary="ask again"
+                )
+        finally:  # a phase whose time is up stops waiting, and the run goes on
+            run.waiting_for("limit", None)
 
     def answer_problem(self, given: Decision | Answer) -> str | None:
         """Why this cannot be said to the run, if it cannot."""

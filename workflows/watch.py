@@ -64,7 +64,8 @@ class Watch:
         run = self._run
         while not run.stopping:
             deadline = run.clock.deadline_at or workflow.now()
-            look = next_look(plan, run.critic, run.active_at, deadline)
+            left = self._extensions_left(plan)
+            look = next_look(plan, run.critic, run.active_at, deadline, left)
             if look is None:
                 return
             at, cause = look
@@ -118,7 +119,8 @@ class Watch:
             active_at=max(run.active_at, state.seen_at or run.active_at),
             judged_at=state.judged_at,
             seconds_left=run.clock.seconds_left(),
-            extensions_left=max(0, plan.extensions - state.extensions),
+            extensions_left=self._extensions_left(plan),
+            extend_seconds=min(plan.extend_seconds, run.clock.room),
             caller_id=run.invocation.caller_id,
             tenant_id=run.invocation.tenant_id,
         )
@@ -199,19 +201,25 @@ class Watch:
         run.refresh()
 
     def _kill(self, reason: str, cause: Cause, begun: datetime) -> None:
-        """End the run; not one that came to life while the critic thought about its silence."""
-        if cause == "idle" and self._run.active_at > begun:
+        """End the run; not one that came to life while the critic thought about its silence.
+
+        Nor one that has come to wait for people meanwhile: for that nobody is killed.
+        """
+        woke = cause == "idle" and self._run.active_at > begun
+        if woke or self._run.stage == "paused":
             self._run.event("critic_overtaken", f"not killed, it goes on: {reason}")
             return
         self._controls.stop(Status.KILLED, Reason.CRITIC, f"killed by the critic: {reason}")
 
     def _extend(self, plan: CriticPlan, seconds: float) -> None:
-        run, state = self._run, self._run.critic
-        if state.extensions >= plan.extensions:
-            run.event("extension_refused", f"{plan.extensions} extensions are used up")
+        run, given = self._run, self._run.critic.extensions
+        if self._extensions_left(plan) < 1:
+            used = given >= plan.extensions
+            why = f"{given} extensions are used up" if used else "the deadline moves no further"
+            run.event("extension_refused", why)
             return
         gained = run.clock.extend(seconds)
-        self._note(extensions=state.extensions + 1)
+        self._note(extensions=given + 1)
         until = run.clock.deadline_at
         run.event("extended", f"by {gained:.0f} s, until {until:%H:%M:%S} UTC", seconds=gained)
 
@@ -224,6 +232,11 @@ class Watch:
         now = run.allowance.iterations
         run.allowance.iterations = max(now, min(MAX_STEPS, now + steps))
         run.event("limits_raised", f"max_iterations {run.allowance.iterations}", by="critic")
+
+    def _extensions_left(self, plan: CriticPlan) -> int:
+        """None where the deadline cannot move: a child run may be as long as it may ever be."""
+        left = plan.extensions - self._run.critic.extensions
+        return max(0, left) if self._run.clock.room > 0 else 0
 
     def _note(self, **changes: object) -> None:
         self._run.critic = self._run.critic.model_copy(update=changes)

@@ -13,7 +13,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from executus import Reason, RunnableAgent, Status
 from executus.critic_view import CriticDecision
 from executus.limits import Defaults
-from executus.models.scripted import call, fail, say
+from executus.models.scripted import call, calls, fail, say
 from executus.timeouts import OUTAGE_SECONDS, STOP_SECONDS
 from executus.tools import ToolContext, tool
 
@@ -99,6 +99,12 @@ async def dig(ctx: ToolContext, seconds: float, tell: bool) -> str:
             ctx.heartbeat(f"{n} done")
         await asyncio.sleep(0.2)
     return "dug"
+
+
+@tool(requires_approval=True)
+async def send() -> str:
+    """Send it."""
+    return "sent"
 
 
 # -- the watchdog ------------------------------------------------------------------------------
@@ -314,27 +320,90 @@ async def test_a_kill_is_not_for_a_run_that_woke_up_meanwhile(env):
 # -- signs of life -----------------------------------------------------------------------------
 
 
-async def test_a_long_tool_that_tells_of_itself_is_not_idle_nor_is_a_child_run_that_works(env):
+async def test_a_tool_that_tells_of_itself_or_a_child_that_works_or_waits_is_not_idle(env):
     critic = Own(CriticDecision())
     helper = RunnableAgent(
         name="helper", description="digs", model_tier="scripted/helper", tools=("dig",)
     )
-    async with kit(env, tools=[dig], agents=[helper], critic=critic) as k:
+    asker = RunnableAgent(
+        name="asker", description="asks", model_tier="scripted/asker", tools=("dig", "send")
+    )
+    tools, defaults = [dig, send], Defaults(approval_seconds=10)
+    async with kit(env, tools=tools, agents=[helper, asker], critic=critic, defaults=defaults) as k:
         k.scripts["helper"] = [call("dig", seconds=4.5, tell=True), say("dug")]
+        asks = calls(("dig", {"seconds": 4.5, "tell": False}), ("send", {}))
+        k.scripts["asker"] = [asks, say("nobody answered")]
         fields = {"max_runtime": 20, "critic": {**OWN, "idle_seconds": 3}}
-        loud, still, parent = await asyncio.gather(
+        loud, still, parent, waiting = await asyncio.gather(
             k.run([call("dig", seconds=4.5, tell=True), say("ok")], tools=("dig",), **fields),
             k.run([call("dig", seconds=4.5, tell=False), say("ok")], tools=("dig",), **fields),
             k.run(
                 [call("agent__helper", prompt="dig"), say("ok")], sub_agents=("helper",), **fields
             ),
+            k.run([call("agent__asker", prompt="ask"), say("ok")], sub_agents=("asker",), **fields),
         )
-        for out in (loud, still, parent):
+        for out in (loud, still, parent, waiting):
             assert out.result.status is Status.OK
             assert out.activities.count("executus.critic") >= 1, "it looked"
         assert [v.state.run_id for v in critic.views] == [still.result.run_id], "and asked once"
         (work,) = critic.views[0].work
         assert (work.name, work.quiet_seconds, work.said) == ("tool.dig", None, "")
+
+
+async def test_who_waits_for_a_person_is_not_judged(env):
+    critic = Own(CriticDecision(kill="it hangs"))
+    async with kit(env, tools=[send], critic=critic, defaults=Defaults(approval_seconds=900)) as k:
+        fields = {"max_runtime": 600, "critic": {**OWN, "idle_seconds": 100}}
+        out = await k.run([call("send"), say("without")], tools=("send",), **fields)
+        assert (out.result.status, out.result.output) == (Status.OK, "without")
+        assert 900 <= took(out.result) < 910
+        assert "executus.critic" not in out.activities
+
+
+async def test_a_child_that_hangs_is_killed_and_its_parent_goes_on_without(env):
+    heard = []
+
+    def parent(request):
+        if request.messages[-1].message.role != "tool":
+            return call("agent__miner", prompt="dig")
+        heard.append(request.messages[-1].message.parts[0].text)
+        return say("without")
+
+    miner = RunnableAgent(
+        name="miner",
+        description="digs",
+        model_tier="scripted/miner",
+        max_runtime=100,
+        critic=OWN,
+    )
+    critic = Own(CriticDecision(kill="no ore"))
+    async with kit(env, agents=[miner], critic=critic) as k:
+        k.scripts["miner"] = [silent(190, say("gold"))]
+        out = await k.run(parent, sub_agents=("miner",), max_runtime=600)
+        assert (out.result.status, out.result.output) == (Status.OK, "without")
+        child = await k.runs.result(critic.views[0].state.run_id)
+        assert (child.reason, child.run_id != out.result.run_id) == (Reason.CRITIC, True)
+        assert 100 <= took(child) < 110
+        assert heard == ["status killed (critic): killed by the critic: no ore"]
+
+
+async def test_a_phase_keeps_its_own_time_while_the_run_is_extended(env):
+    phases = (
+        {"name": "Dig", "max_runtime": 300, "optional": True, "fallback": "nothing found"},
+        {"name": "Write"},
+    )
+    script = [silent(1_400, say("the report"))]
+    async with kit(env, interceptors=[Hang("m1")]) as k:
+        out = await k.run(script, phases=phases, max_runtime=600, critic={})
+        assert (out.result.status, out.result.output) == (Status.OK, "the report")
+        assert 1_700 <= took(out.result) < 1_800, "300 s and 1,400 s; the backstop was at 1,200"
+        (extended,) = await events(k, out.result.run_id, "extended")
+        assert extended.startswith("by 600 s")
+        (failed,) = await events(k, out.result.run_id, "phase_failed")
+        assert "its 300 s are used" in failed
+        (look,) = (s for s in out.result.steps if s.kind == "critic")
+        seconds = (look.started_at - out.result.started_at).total_seconds()
+        assert 900 <= seconds < 930, "600 s after the second phase began"
 
 
 # -- the judge ---------------------------------------------------------------------------------

@@ -83,26 +83,26 @@ def test_a_wrong_critic_is_refused(wrong):
 
 
 def test_silence_is_looked_at_once_it_has_lasted():
-    assert next_look(PLAN, CriticState(), at(0), at(1_200)) == (at(600), "idle")
-    assert next_look(PLAN, CriticState(), at(50), at(1_200)) == (at(650), "idle")
-    assert next_look(PLAN, CriticState(seen_at=at(90)), at(50), at(1_200)) == (at(690), "idle")
+    assert next_look(PLAN, CriticState(), at(0), at(1_200), 1) == (at(600), "idle")
+    assert next_look(PLAN, CriticState(), at(50), at(1_200), 1) == (at(650), "idle")
+    assert next_look(PLAN, CriticState(seen_at=at(90)), at(50), at(1_200), 1) == (at(690), "idle")
 
 
 def test_a_run_that_works_is_looked_at_once_before_its_deadline():
-    assert next_look(PLAN, CriticState(), at(700), at(1_200)) == (at(1_140), "deadline")
+    assert next_look(PLAN, CriticState(), at(700), at(1_200), 1) == (at(1_140), "deadline")
     done = CriticState(reviewed=at(1_200))
-    assert next_look(PLAN, done, at(700), at(1_200)) == (at(1_300), "idle")
+    assert next_look(PLAN, done, at(700), at(1_200), 1) == (at(1_300), "idle")
 
 
 def test_a_watchdog_that_has_nothing_left_to_give_looks_no_more():
     spent = CriticState(extensions=1)
-    assert next_look(PLAN, spent, at(700), at(1_800)) is None
-    assert next_look(HOST, spent, at(700), at(1_800)) == (at(1_300), "idle")
+    assert next_look(PLAN, spent, at(700), at(1_800), 0) is None
+    assert next_look(HOST, spent, at(700), at(1_800), 0) == (at(1_300), "idle")
 
 
 def test_a_silence_that_was_looked_at_is_looked_at_again_an_idle_time_later():
     state = CriticState(looked_at=at(600), judged_at=at(600), extensions=1)
-    assert next_look(HOST, state, at(0), at(9_000)) == (at(1_200), "idle")
+    assert next_look(HOST, state, at(0), at(9_000), 0) == (at(1_200), "idle")
 
 
 @pytest.mark.parametrize(
