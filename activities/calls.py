@@ -209,6 +209,8 @@ def _estimate(
     target: ModelTarget, request: ModelRequest, run_id: str, step_id: str, number: int
 ) -> BudgetCall:
     tokens_in = text_tokens(request.system_prompt)
+    if request.output_schema is not None:
+        tokens_in += text_tokens(str(request.output_schema))
     tokens_in += sum(item.tokens for item in request.messages)
     tokens_in += sum(text_tokens(str(tool.parameters)) + 16 for tool in request.tools)
     price = target.price

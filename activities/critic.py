@@ -16,7 +16,7 @@ from executus.activities.calls import ModelCalls, quietly
 from executus.activities.conversation import Conversations
 from executus.activities.heartbeat import beating
 from executus.activities.host import Host
-from executus.activities.judge import NoDecision, decided, judge_request
+from executus.activities.judge import SCHEMA, NoDecision, decided, judge_request
 from executus.activities.pulse import Pulse, feel_pulse
 from executus.contracts import CRITIC, QUERY_STATE, QUERY_TRANSCRIPT
 from executus.critic import JUDGE, MAX_SECONDS, MAX_STEPS, WATCHDOG, CriticPlan, must_ask
@@ -176,7 +176,9 @@ class CriticActivity:
         """Ask the model; an answer that is none was paid for all the same."""
 
         def build(target: ModelTarget) -> ModelRequest:
-            return judge_request(view, target, calls.seconds_left, view.state.run_id)
+            native = self._host.models.takes_schema(target, SCHEMA)
+            seconds, run_id = calls.seconds_left, view.state.run_id
+            return judge_request(view, target, seconds, run_id, native=native)
 
         answer = await calls.ask(plan, plan.critic_targets or plan.targets, build)
         usage = answer.reply.usage

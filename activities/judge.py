@@ -10,6 +10,7 @@ from executus.errors import ExecutusError
 from executus.message import Message
 from executus.models.provider import ModelRequest, WireMessage
 from executus.plan import ModelTarget
+from executus.sanitize import json_text
 from executus.step import StepRecord
 
 JUDGE_TOKENS = 2_048
@@ -45,13 +46,16 @@ class NoDecision(ExecutusError):
     """The judge's answer is none."""
 
 
-def judge_request(view: CriticView, target: ModelTarget, seconds: float, key: str) -> ModelRequest:
-    """The one call of a judgement."""
+def judge_request(
+    view: CriticView, target: ModelTarget, seconds: float, key: str, *, native: bool
+) -> ModelRequest:
+    """The one call of a judgement; `native`: the target can be held to its schema."""
+    shape = f"{INSTRUCTIONS} The answer matches this JSON schema: {json_text(SCHEMA)}"
     return ModelRequest(
         model=target.model,
-        system_prompt=INSTRUCTIONS,
+        system_prompt=INSTRUCTIONS if native else shape,
         messages=[WireMessage(Message.user(facts(view)))],
-        output_schema=SCHEMA,
+        output_schema=SCHEMA if native else None,
         max_output_tokens=JUDGE_TOKENS,
         timeout=min(JUDGE_SECONDS, seconds),
         cache_key=f"{key}/critic",

@@ -10,11 +10,11 @@ from executus.activities.calls import ModelCalls
 from executus.activities.conversation import Conversations
 from executus.activities.heartbeat import beating
 from executus.activities.host import Host
-from executus.activities.output import check_output
+from executus.activities.output import Wanted, judged, wanted
 from executus.activities.reply import tidy
 from executus.contracts import MODEL, ModelStepInput, ModelStepOutput
 from executus.models.provider import ModelRequest, WireMessage
-from executus.plan import ModelTarget, RunPlan
+from executus.plan import ModelTarget
 from executus.rows import model_row
 from executus.transcript import lower, view
 
@@ -46,8 +46,14 @@ class ModelStep:
         transcript = await self._conversations.load(step.key, step.cursor, step.tail, step.inline)
         shown = show(transcript)
 
+        def want(target: ModelTarget) -> Wanted:
+            schema = plan.output_schema
+            native = schema is not None and self._host.models.takes_schema(target, schema)
+            return wanted(plan, shown, native=native, closing=step.closing)
+
         def build(target: ModelTarget) -> ModelRequest:
-            return _request(step, plan, shown, target, calls.seconds_left)
+            seconds = min(plan.bounds.model_call_seconds, calls.seconds_left + GRACE)
+            return _request(step, shown, target, want(target), seconds)
 
         answer = await calls.ask(plan, plan.targets, build)
         message = tidy(answer.reply.message, self._conversations.call_ids(step.key))
@@ -60,7 +66,7 @@ class ModelStep:
             attempt=activity.info().attempt,
             failovers=tuple(answer.failovers),
         )
-        output = _check(output, plan)
+        output = judged(output, plan.output_schema, by_tool=want(answer.target).by_tool)
         self._conversations.remember(step.key, message)
         audit = self._host.ports.audit
         if audit is not None and "audit" in plan.wired:
@@ -90,27 +96,19 @@ def show(transcript: Sequence[WireMessage]) -> Sequence[WireMessage]:
 
 def _request(
     step: ModelStepInput,
-    plan: RunPlan,
     shown: Sequence[WireMessage],
     target: ModelTarget,
-    seconds_left: float,
+    want: Wanted,
+    seconds: float,
 ) -> ModelRequest:
     return ModelRequest(
         model=target.model,
-        system_prompt=plan.instructions,
+        system_prompt=want.system_prompt,
         messages=shown,
-        tools=plan.tools,
-        tool_choice="none" if step.closing else "auto",
-        output_schema=plan.output_schema,
+        tools=want.tools,
+        tool_choice=want.tool_choice,
+        output_schema=want.output_schema,
         max_output_tokens=step.max_output_tokens,
-        timeout=min(plan.bounds.model_call_seconds, seconds_left + GRACE),
+        timeout=seconds,
         cache_key=step.key.run_id,
     )
-
-
-def _check(output: ModelStepOutput, plan: RunPlan) -> ModelStepOutput:
-    """Validate an answer when the agent has an output schema."""
-    if plan.output_schema is None or output.stop != "end" or output.message.tool_calls:
-        return output
-    checked = check_output(output.message.text, plan.output_schema)
-    return output.model_copy(update={"structured": checked.value, "invalid": checked.invalid})

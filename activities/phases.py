@@ -26,7 +26,8 @@ def plan_phases(
     Raises:
         BadPhase: a template or the name of a tool is wrong.
     """
-    problem = phases_problem(agent.phases)  # a copy made with model_copy was never validated
+    # A copy made with model_copy was never validated.
+    problem = phases_problem(agent.phases) or agent.output_problem
     if problem is not None:
         raise BadPhase(problem)
     return tuple(_planned(phase, agent, bounds, tools, resolve) for phase in agent.phases)

@@ -19,14 +19,16 @@ from executus.contracts import RESOLVE, ResolveInput
 from executus.critic import CriticPlan
 from executus.delivery_target import DeliveryTarget
 from executus.errors import ConfigError, UnknownModel
-from executus.json_schema import schema_problem
+from executus.json_schema import use_problem
 from executus.limits import Defaults
+from executus.output_schema import Schema, lowered
 from executus.packs import Pack, UnknownPack
 from executus.packs.prompt import catalogue
 from executus.palette import PaletteAsk, RegisteredAgents
 from executus.plan import ModelTarget, PhasePlan, Refusal, Resolved, RunPlan, ToolDef
 from executus.sanitize import clean_text
 from executus.status import Reason
+from executus.submit import SUBMIT
 from executus.tools import Caller, UnknownTool
 from executus.tools.read_more import FILE_TOOLS
 
@@ -71,12 +73,9 @@ class Resolve:
         if packs:
             tools = (*tools, self._skill_use.definition(bounds.tool_result_bytes))
         children = await self._children(agent, asked, bounds, {tool.name for tool in tools})
-        for name in ("input_schema", "output_schema"):
-            problem = schema_problem(getattr(agent, name) or {})
-            if problem is not None:
-                raise _Refused(Reason.INVALID_REQUEST, f"{name}: {problem}")
         human = (ask_human(bounds.tool_result_bytes),) if ASK_HUMAN in agent.tools else ()
         tools = (*tools, *children, *human)
+        output_schema = _check_schemas(agent, tools)
         phases = self._phases(agent, bounds, tools)
         prompt = (self._host.system_header, agent.system_prompt, _without(grant.missing))
         plan = RunPlan(
@@ -91,7 +90,7 @@ class Resolve:
             approvals=(*self._host.approvals, *agent.approvals),
             phases=phases,
             input_schema=agent.input_schema,
-            output_schema=agent.output_schema,
+            output_schema=output_schema,
             critic=await self._watcher(agent, bounds, asked),
             critic_targets=self._judge_targets(agent),
             bounds=bounds,
@@ -230,6 +229,21 @@ class Resolve:
         if not bounds.compaction_ratio or tier is None or not self._host.models.has_tier(tier):
             return ()
         return self._targets(tier)
+
+
+def _check_schemas(agent: RunnableAgent, tools: Sequence[ToolDef]) -> Schema | None:
+    """The output schema, when there is one and it can be kept to."""
+    output: Schema | None = lowered(agent.output_schema)
+    for name, schema in (("input_schema", agent.input_schema), ("output_schema", output)):
+        problem = None if schema is None else use_problem(schema)
+        if problem is not None:
+            raise _Refused(Reason.INVALID_REQUEST, f"{name}: {problem}")
+    if output is not None and any(tool.name == SUBMIT for tool in tools):
+        text = (
+            f"output_schema: a tool of the agent is called `{SUBMIT}`, and so is the one by which"
+        )
+        raise _Refused(Reason.INVALID_REQUEST, f"{text} results are handed in: rename it")
+    return output
 
 
 def _without(missing: Sequence[str]) -> str:

@@ -1,13 +1,14 @@
 """RunnableAgent: what to run."""
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from executus.critic import CriticConfig
 from executus.data import Data, absent
 from executus.limits import Limits
 from executus.message import MAX_NAME
+from executus.output_schema import Schema, lowered
 from executus.phase import MAX_PHASES, Phase, phases_problem
 from executus.question import ApprovalRule
 
@@ -16,6 +17,11 @@ Visibility = Literal["private", "shared", "public"]
 widest audience it is safe for, and an agent gets no tool narrower than itself."""
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$"
+if TYPE_CHECKING:
+    OutputSchema: TypeAlias = Schema | type[Any]
+else:
+    OutputSchema = Annotated[Schema, BeforeValidator(lowered)]
+"""A JSON schema. Given as a Python type, it becomes that type's."""
 
 
 class RunnableAgent(Data):
@@ -52,8 +58,9 @@ class RunnableAgent(Data):
     """JSON schema of `Invocation.inputs`: a run whose inputs do not match is refused."""
     approvals: tuple[ApprovalRule, ...] = Field(default=(), max_length=64)
     """Tool calls that need a person's yes, besides those the host and the tools themselves name."""
-    output_schema: dict[str, JsonValue] | None = None
-    """JSON schema of the answer; the validated value is `RunResult.structured`."""
+    output_schema: OutputSchema | None = None
+    """JSON schema of the answer, or in Python a pydantic model or any other type; the validated
+    value is `RunResult.structured`."""
     phases: tuple[Phase, ...] = Field(default=(), max_length=MAX_PHASES)
     """Stretches of work, one after the other; the output of the last one is the run's. Empty: the
     run is one loop."""
@@ -66,16 +73,20 @@ class RunnableAgent(Data):
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
-        problem = phases_problem(self.phases)
+        problem = phases_problem(self.phases) or self.output_problem
         if problem is not None:
             raise ValueError(problem)
-        if self.output_schema is not None and self.phases and self.phases[-1].optional:
-            msg = (
-                f"phase `{self.phases[-1].name}` is the last one and optional: its fallback would "
-                "not match the output_schema; make it required or leave the schema out"
-            )
-            raise ValueError(msg)
         return self
+
+    @property
+    def output_problem(self) -> str | None:
+        """Why its phases cannot bring what the output schema asks for, if they cannot."""
+        if self.output_schema is None or not self.phases or not self.phases[-1].optional:
+            return None
+        return (
+            f"phase `{self.phases[-1].name}` is the last one and optional: its fallback would "
+            "not match the output_schema; make it required or leave the schema out"
+        )
 
     @property
     def identity(self) -> str:

@@ -20,6 +20,7 @@ from executus.files import DroppedFile, FileRef, FileScope
 from executus.message import ImagePart, InputFile, Message, ToolResultPart
 from executus.plan import Effect
 from executus.steer import TOOL_STEER
+from executus.submit import Submission
 from executus.transcript import Cursor
 from executus.usage import Usage
 
@@ -154,9 +155,13 @@ class ModelStepOutput(Data):
     failovers: tuple[Failover, ...] = Field(default=(), exclude_if=empty)
     """Who did not answer before."""
     structured: JsonValue = Field(default=None, exclude_if=absent)
-    """The validated value, when the agent has an output schema and this is an answer."""
+    """The validated value in histories of 0.1.0; later ones say `valid`."""
+    valid: bool = Field(default=False, exclude_if=empty)
+    """Whether the message's text is a value that matches the output schema."""
     invalid: str | None = Field(default=None, exclude_if=absent)
     """Why the answer does not match the output schema."""
+    submissions: tuple[Submission, ...] = Field(default=(), exclude_if=empty)
+    """The calls of `submit`, when the agent has an output schema."""
 
 
 class ModelFailure(Data):

@@ -1,4 +1,4 @@
-"""Strict reading of a model's arguments: one JSON object, or a sentence that says why not.
+"""Strict reading of a model's JSON: one value or object, or a sentence that says why not.
 
 Pure, and safe in workflow code. Strict because a tool acts on what it is given: Python's parser
 would take the last of two equal keys, accept NaN, and fail on depth or digits with a traceback.
@@ -30,11 +30,21 @@ def parse_object(text: str) -> dict[str, JsonValue]:
     """
     if not text or text.isspace():
         return {}
+    value = parse_value(text)
+    if not isinstance(value, dict):
+        raise ArgumentsError(f"must be a JSON object, not {_kind(value)}")
+    return value
+
+
+def parse_value(text: str) -> JsonValue:
+    """The one JSON value in `text`.
+
+    Raises:
+        ArgumentsError: there is none, or one that a tool or a caller could not rely on.
+    """
     if len(text) > MAX_ARGUMENTS:
         raise ArgumentsError(f"longer than {MAX_ARGUMENTS:,} characters")
     value = _parsed(text)
-    if not isinstance(value, dict):
-        raise ArgumentsError(f"must be a JSON object, not {_kind(value)}")
     _check(value)
     return value
 

@@ -35,6 +35,8 @@ class Limits(Data):
     """Tool calls that one model turn may ask for; those beyond are answered with an error."""
     tool_result_bytes: int | None = Field(default=None, ge=256, le=524_288)
     """Bytes of one tool result that enter the transcript: head, tail and a digest of the rest."""
+    output_repairs: int | None = Field(default=None, ge=0, le=20)
+    """Times that an answer which misses the `output_schema` goes back to the model."""
     model_call_seconds: float | None = Field(default=None, gt=0, le=86_400)
     """Seconds one attempt of a model call may take."""
     approval_seconds: float | None = Field(default=None, gt=0, le=31_536_000)
@@ -77,6 +79,8 @@ class Defaults(Data):
     """See `Limits.tool_calls`."""
     tool_result_bytes: int = Field(default=65_536, ge=256, le=524_288)
     """See `Limits.tool_result_bytes`."""
+    output_repairs: int = Field(default=2, ge=0, le=20)
+    """See `Limits.output_repairs`."""
     model_call_seconds: float = Field(default=300.0, gt=0)
     """See `Limits.model_call_seconds`."""
     approval_seconds: float = Field(default=3_600.0, gt=0)

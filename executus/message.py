@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from executus.data import Data, empty
+from executus.digest import digest
 
 MAX_TEXT = 1_000_000
 """Characters in one text part. Nothing over 1 MB enters a Temporal payload."""
@@ -110,8 +111,22 @@ class ToolResultPart(Data):
     """SHA-256 (32 hex digits) of the whole result, before any cut."""
     truncated: bool = False
     """Whether `text` is a head and tail of the whole result."""
+
     file_id: str = Field(default="", max_length=64, exclude_if=empty)
     """The whole result in the run's file store; empty when it is not there."""
+
+    @staticmethod
+    def of(call_id: str, name: str, text: str, outcome: ToolOutcome) -> "ToolResultPart":
+        """A short answer of ours, whole."""
+        data = text.encode("utf-8", "replace")
+        return ToolResultPart(
+            call_id=call_id,
+            name=name,
+            text=text,
+            outcome=outcome,
+            bytes=len(data),
+            digest=digest(data),
+        )
 
 
 Part = Annotated[

@@ -150,7 +150,7 @@ class RunPlan(Data):
     input_schema: dict[str, JsonValue] | None = None
     """JSON schema of the invocation's inputs."""
     output_schema: dict[str, JsonValue] | None = None
-    """JSON schema of the answer."""
+    """JSON schema of the answer: of the last phase's, where there are phases."""
     approvals: tuple[ApprovalRule, ...] = ()
     """Calls that need a person's yes besides those of tools marked so: the host's and the agent's
     rules, any of which suffices."""

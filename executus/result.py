@@ -1,16 +1,20 @@
 """RunResult: the workflow's one output."""
 
 from datetime import datetime
+from typing import TypeVar
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from executus.data import Data
+from executus.errors import RunError, UserError
 from executus.files import FileRef
 from executus.letter import DeliveryReceipt
+from executus.sanitize import json_text
 from executus.status import Reason, Status
 from executus.step import StepRecord
 from executus.usage import Usage
 
+T = TypeVar("T")
 MAX_RESULT_STEPS = 1_000
 """Steps listed in a result; the audit has them all."""
 MAX_RESULT_FILES = 100
@@ -58,3 +62,25 @@ class RunResult(Data):
     warnings: tuple[str, ...] = ()
     """What went wrong without changing the outcome: a file that was dropped, an audit close that
     did not land."""
+
+    def parsed(self, kind: type[T]) -> T:
+        """The structured result as the type that the agent's `output_schema` was made of.
+
+        Raises:
+            RunError: the run did not end well; says how.
+            UserError: there is none, or it is no such value: of another schema, or one that the
+                type's own validators refuse.
+        """
+        if self.status is not Status.OK:
+            text = f"run {self.run_id} has no result: {self.error or self.reason.value}"
+            raise RunError(self.status, self.reason, text)
+        try:
+            # From JSON and not from the value: it reads dates, enums and tuples.
+            return TypeAdapter(kind).validate_json(json_text(self.structured))
+        except ValidationError as error:
+            named = getattr(kind, "__name__", str(kind))
+            first = error.errors(include_url=False, include_input=False)[0]
+            at = ".".join(str(part) for part in first["loc"]) or "the value"
+            raise UserError(
+                f"the structured result of run {self.run_id} is no {named}: {at}: {first['msg']}"
+            ) from None

@@ -39,12 +39,15 @@ async def close_run(run: Run, ending: Ending) -> RunResult:
 def _result(run: Run, ending: Ending) -> RunResult:
     """What became of the run, before cleanup."""
     room = _room(run)
+    structured = _fitting(ending.structured, room)
+    if structured is None and ending.structured is not None:
+        run.warnings.append("the structured result is too large for the parent run: left out")
     return RunResult(
         run_id=run.key.run_id,
         status=ending.status,
         reason=ending.reason,
         output=cap_text(ending.output, min(MAX_OUTPUT_BYTES, room // 2)).text,
-        structured=_fitting(ending.structured, room),
+        structured=structured,
         error=clean_text(ending.error) if ending.error else None,
         iterations=run.iteration,
         usage=run.ledger.usage,
@@ -58,7 +61,7 @@ def _result(run: Run, ending: Ending) -> RunResult:
 
 def _fitting(structured: JsonValue, room: int) -> JsonValue:
     """The value, unless it alone would be too large; its text is in the output, cut."""
-    return structured if len(json_text(structured)) <= room // 2 else None
+    return structured if len(json_text(structured).encode()) <= room // 2 else None
 
 
 def _few(files: Sequence[FileRef], room: int) -> tuple[FileRef, ...]:

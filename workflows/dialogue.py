@@ -86,4 +86,6 @@ class Dialogue:
             text_tokens(tool.description) + text_tokens(str(tool.parameters))
             for tool in self._plan.tools
         )
+        schema = self._plan.output_schema
+        fixed += text_tokens(str(schema)) if schema is not None else 0
         return fixed + view_tokens(self.messages)

@@ -1,7 +1,7 @@
 """The loop's engine on Temporal: every model step, tool call and compaction is an activity."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -265,7 +265,10 @@ class TemporalEngine:
     # -- tools ---------------------------------------------------------------------------------
 
     async def call_tools(
-        self, iteration: int, calls: Sequence[ToolCallPart]
+        self,
+        iteration: int,
+        calls: Sequence[ToolCallPart],
+        answers: Mapping[str, ToolResultPart],
     ) -> list[ToolResultPart]:
         """See `Engine.call_tools`.
 
@@ -274,7 +277,7 @@ class TemporalEngine:
         """
         results: dict[int, ToolResultPart] = {}
         try:
-            await self._tools.run(iteration, calls, results)
+            await self._tools.run(iteration, calls, results, answers)
         except asyncio.CancelledError:
             for ordinal, call in enumerate(calls, 1):
                 part = results.get(ordinal) or self._tools.lost(call)

@@ -5,7 +5,7 @@ scripted sequences a minute. The loop owns what is said (transcript), what is co
 when to stop; the engine owns how a step is carried out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from executus.contracts import ModelStepOutput
@@ -24,7 +24,8 @@ from executus.workflows.guards import Guards
 from executus.workflows.inbox import Inbox
 from executus.workflows.ledger import Ledger
 from executus.workflows.loop_engine import Engine
-from executus.workflows.replies import Replies
+from executus.workflows.replies import Replies, value_of
+from executus.workflows.submissions import Submissions, handed_in
 
 RUN_STATUS = "run_status"
 """The built-in tool that is answered from live state; the guards do not count it."""
@@ -83,7 +84,7 @@ class AgentLoop:
         self.iteration = stretch.began
         self.guards = Guards(plan.bounds.tool_errors, plan.bounds.same_tool_calls)
         self.dialogue = Dialogue(plan, transcript, ledger, engine.now, stretch.since)
-        self.replies = Replies(self.dialogue)
+        self.replies = Replies(self.dialogue, plan.bounds.output_repairs)
         self.folding = Folding(
             plan, self.dialogue, ledger, engine, keep_opening=stretch.keep_opening
         )
@@ -127,23 +128,38 @@ class AgentLoop:
 
     async def _follow(self, reply: ModelStepOutput) -> Ending | None:
         """Do what a reply asks for."""
-        calls = reply.message.tool_calls
         if reply.stop == "refusal":
             return self.replies.refused(reply)
         if reply.stop == "length":
             return self.replies.cut(reply, last=self.is_last)
-        if not calls:
+        if not reply.message.tool_calls:
             return self._answered(reply)
         self.dialogue.say(reply.message)
-        if self.is_last:
-            self._answer_unrun(calls, NOT_RUN.format(limit=self.allowance.iterations))
-            return await self._at_iteration_limit()
-        return await self._tool_turn(calls)
+        return await self._called(reply)
+
+    async def _called(self, reply: ModelStepOutput) -> Ending | None:
+        """A reply with calls, which stands in the conversation: what it hands in, then the rest."""
+        calls = reply.message.tool_calls
+        handed = handed_in(reply, self.plan.output_schema, set_aside=self._is_spoken_to)
+        if handed.ending is not None:
+            await self._call(calls, handed.answers)
+            return handed.ending
+        if not self.is_last:
+            return await self._tool_turn(calls, handed)
+        self._answer_unrun(calls, NOT_RUN.format(limit=self.allowance.iterations), handed.answers)
+        if handed.why is not None:
+            return self.replies.rejected(handed.why, handed.text, last=True)
+        return await self._at_iteration_limit()
+
+    @property
+    def _is_spoken_to(self) -> bool:
+        """Whether somebody spoke while the model answered, and it can still hear them."""
+        return bool(self.steer) and not self.is_last
 
     def _answered(self, reply: ModelStepOutput) -> Ending | None:
         ending = self.replies.answered(reply, last=self.is_last)
-        if ending is not None and ending.status is Status.OK and self.steer and not self.is_last:
-            return None  # somebody spoke while the model answered: let it hear them
+        if ending is not None and ending.status is Status.OK and self._is_spoken_to:
+            return None
         return ending
 
     # -- model turns ---------------------------------------------------------------------------
@@ -202,29 +218,44 @@ class AgentLoop:
 
     # -- tools ---------------------------------------------------------------------------------
 
-    async def _tool_turn(self, calls: Sequence[ToolCallPart]) -> Ending | None:
+    async def _tool_turn(self, calls: Sequence[ToolCallPart], handed: Submissions) -> Ending | None:
         limit = self.plan.bounds.tool_calls
         kept, extra = calls[:limit], calls[limit:]
-        results = await self.engine.call_tools(self.iteration, kept)
-        for result in results:
-            self.dialogue.answer(result)
-        self._answer_unrun(extra, TOO_MANY.format(limit=limit))
+        results = await self._call(kept, handed.answers)
+        self._answer_unrun(extra, TOO_MANY.format(limit=limit), handed.answers)
         for message in self.engine.attached():
             self.dialogue.say(message)
-        pairs = [(c, r) for c, r in zip(kept, results, strict=True) if c.name != RUN_STATUS]
+        pairs = [
+            (c, r)
+            for c, r in zip(kept, results, strict=True)
+            if c.name != RUN_STATUS and c.id not in handed.answers
+        ]
         verdict = self.guards.after_step([c for c, _ in pairs], [r for _, r in pairs])
         if verdict.stop is not None:
             self.ledger.event("guard", verdict.why, self.engine.now(), reason=verdict.stop.value)
             return self.dialogue.stopped(Status.ERROR, verdict.stop, verdict.why)
         if verdict.nudge is not None:
             self.dialogue.nudge(verdict.nudge)
+        if handed.why is not None:
+            return self.replies.rejected(handed.why, handed.text, last=False)
         return None
 
-    def _answer_unrun(self, calls: Sequence[ToolCallPart], text: str) -> None:
+    async def _call(
+        self, calls: Sequence[ToolCallPart], answers: Mapping[str, ToolResultPart]
+    ) -> list[ToolResultPart]:
+        """Run the calls that have no answer yet, and put all answers into the conversation."""
+        results = await self.engine.call_tools(self.iteration, calls, answers)
+        for result in results:
+            self.dialogue.answer(result)
+        return results
+
+    def _answer_unrun(
+        self, calls: Sequence[ToolCallPart], text: str, answers: Mapping[str, ToolResultPart]
+    ) -> None:
         """Every call is answered exactly once, also those that do not run."""
         for call in calls:
             part = ToolResultPart(call_id=call.id, name=call.name, text=text, outcome="error")
-            self.dialogue.answer(part)
+            self.dialogue.answer(answers.get(call.id, part))
 
     async def _at_iteration_limit(self) -> Ending:
         if self.stretch.bare:
@@ -242,10 +273,13 @@ class AgentLoop:
         except RunError as error:
             message = f"{cause}; the closing answer failed: {error}"
             return self.dialogue.stopped(cause.status, cause.reason, message)
-        text = final_answer(reply.message.text, self.dialogue.own)
-        if reply.message.text:
-            self.dialogue.say(Message(role="assistant", parts=(TextPart(text=reply.message.text),)))
-        return Ending(cause.status, cause.reason, text, reply.structured, str(cause))
+        handed = handed_in(reply, self.plan.output_schema).ending
+        said = handed.output if handed else reply.message.text
+        value = handed.structured if handed else value_of(reply)
+        text = said if handed or reply.valid else final_answer(said, self.dialogue.own)
+        if said:
+            self.dialogue.say(Message(role="assistant", parts=(TextPart(text=said),)))
+        return Ending(cause.status, cause.reason, text, value, str(cause))
 
     def deliver_steer(self) -> None:
         """Put what waits in the inbox before the next model call; each message once."""

@@ -1,6 +1,6 @@
 """Engine: what the loop needs of the world around it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -38,9 +38,15 @@ class Engine(Protocol):
         ...
 
     async def call_tools(
-        self, iteration: int, calls: Sequence[ToolCallPart]
+        self,
+        iteration: int,
+        calls: Sequence[ToolCallPart],
+        answers: Mapping[str, ToolResultPart],
     ) -> list[ToolResultPart]:
-        """Run the calls, several at a time; results in call order. Failures are results."""
+        """Run the calls, several at a time; results in call order. Failures are results.
+
+        `answers`, by call id, are those that need not be run.
+        """
         ...
 
     def attached(self) -> Sequence[Message]:

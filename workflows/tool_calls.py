@@ -1,7 +1,7 @@
 """Tool calls of one step: in parallel up to a limit, each an activity, failures as results."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from temporalio import workflow
 from temporalio.exceptions import (
@@ -62,18 +62,28 @@ class ToolCalls:
         self._attached: dict[int, Message] = {}
 
     async def run(
-        self, iteration: int, calls: Sequence[ToolCallPart], results: dict[int, ToolResultPart]
+        self,
+        iteration: int,
+        calls: Sequence[ToolCallPart],
+        results: dict[int, ToolResultPart],
+        answers: Mapping[str, ToolResultPart],
     ) -> None:
-        """Fill `results` by ordinal, from 1.
+        """Fill `results` by ordinal, from 1; calls with an answer are only recorded.
 
         Raises:
             CancelledError: the run is being stopped; what had finished is in `results`.
         """
         self._attached.clear()
-        share = self._delegation.shares(calls, self._tools)
+        left: list[tuple[int, ToolCallPart]] = []
+        for ordinal, call in enumerate(calls, 1):
+            if call.id in answers:
+                results[ordinal] = self._record(iteration, ordinal, call, answers[call.id])
+            else:
+                left.append((ordinal, call))
+        share = self._delegation.shares([call for _, call in left], self._tools)
         tasks = [
             asyncio.create_task(self._call(iteration, ordinal, call, results, share))
-            for ordinal, call in enumerate(calls, 1)
+            for ordinal, call in left
         ]
         # return_exceptions: without it, gather leaves slow tools running behind our back.
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -89,7 +99,9 @@ class ToolCalls:
 
     def lost(self, call: ToolCallPart) -> ToolResultPart:
         """The answer of a call that a stop cut off."""
-        return _result(call, "the run was stopped; outcome unknown", "unknown")
+        return ToolResultPart.of(
+            call.id, call.name, "the run was stopped; outcome unknown", "unknown"
+        )
 
     async def _call(
         self,
@@ -117,7 +129,7 @@ class ToolCalls:
             if tool is None:
                 results[ordinal] = self._built_in(step_id, iteration, call, summary)
             elif problem is not None:
-                results[ordinal] = _result(call, problem, "error")
+                results[ordinal] = ToolResultPart.of(call.id, call.name, problem, "error")
                 self._end(step_id, "error", problem)
             elif tool.agent is not None:
                 results[ordinal] = await self._delegate(step_id, call, tool, summary, share)
@@ -132,6 +144,19 @@ class ToolCalls:
             else:
                 output = await self._dispatch(step_id, iteration, call, tool, summary)
                 results[ordinal] = output.result
+
+    def _record(
+        self, iteration: int, ordinal: int, call: ToolCallPart, answer: ToolResultPart
+    ) -> ToolResultPart:
+        """A call whose answer is known, as a step."""
+        step_id, tool = f"m{iteration}.t{ordinal}", self._tools.get(call.name)
+        hidden = tool is not None and tool.secret_arguments
+        summary = summarize_call(call.name, call.arguments, hidden, self._redactor)
+        self._begin(step_id, iteration, call, summary)
+        told = self._redactor.text(answer.text)
+        done = answer.outcome == "ok"
+        self._end(step_id, STEP_STATUS[answer.outcome], f"{summary} → {told}" if done else told)
+        return answer
 
     def _begin(self, step_id: str, iteration: int, call: ToolCallPart, summary: str) -> None:
         kind = contracts.tool_activity(call.name)
@@ -164,10 +189,10 @@ class ToolCalls:
         except asyncio.CancelledError:
             text = "the run was stopped before a person answered; nothing ran"
             self._end(step_id, "error", text)
-            results[ordinal] = _result(call, text, "error")
+            results[ordinal] = ToolResultPart.of(call.id, call.name, text, "error")
             raise
         self._end(step_id, "complete" if ok else "error", f"{summary} → {text}" if ok else text)
-        results[ordinal] = _result(call, text, "ok" if ok else "error")
+        results[ordinal] = ToolResultPart.of(call.id, call.name, text, "ok" if ok else "error")
         return False
 
     def _built_in(
@@ -176,11 +201,13 @@ class ToolCalls:
         """`run_status` from live state; any other name is unknown, and so is a hidden one."""
         if call.name == RUN_STATUS and self._tools:
             self._end(step_id, "complete", summary)
-            return _result(call, self._state(iteration).model_dump_json(), "ok")
+            return ToolResultPart.of(
+                call.id, call.name, self._state(iteration).model_dump_json(), "ok"
+            )
         known = ", ".join([*self._tools, RUN_STATUS]) if self._tools else "none"
         text = f"unknown tool `{call.name}`; your tools: {known}"
         self._end(step_id, "error", text)
-        return _result(call, text, "error")
+        return ToolResultPart.of(call.id, call.name, text, "error")
 
     async def _dispatch(
         self, step_id: str, iteration: int, call: ToolCallPart, tool: ToolDef, summary: str
@@ -232,7 +259,7 @@ class ToolCalls:
             child = self._delegation.start(step_id, call, tool, share)
         except Refused as refused:
             self._end(step_id, "error", str(refused))
-            return _result(call, str(refused), "error")
+            return ToolResultPart.of(call.id, call.name, str(refused), "error")
         self._run.ledger.note_child(step_id, child.run_id)
         self._run.changed()
         await wait_for_end(child.task, on_cancel=child.stop)
@@ -241,7 +268,7 @@ class ToolCalls:
         if isinstance(end, str):
             text = f"{tool.name} brought no result: {end}. What it did is not known: verify"
             self._end(step_id, "unknown", text)
-            return _result(call, text, "unknown")
+            return ToolResultPart.of(call.id, call.name, text, "unknown")
         ok = end.status is Status.OK
         self._run.ledger.finish(
             step_id,
@@ -254,7 +281,7 @@ class ToolCalls:
         self._run.put(end.files)
         self._run.changed()
         text = child_text(end, tool.result_bytes)
-        return _result(call, text, "ok" if ok else "error")
+        return ToolResultPart.of(call.id, call.name, text, "ok" if ok else "error")
 
     def _say(self, text: str, source: str) -> None:
         """Put what a tool has to say into the run's one inbox."""
@@ -295,7 +322,7 @@ class ToolCalls:
                     "before you try again"
                 )
         self._end(step_id, STEP_STATUS[outcome], text)
-        return _result(call, text, outcome)
+        return ToolResultPart.of(call.id, call.name, text, outcome)
 
     def _idempotency_key(self, step_id: str) -> str:
         """Stable over attempts, worker crashes and `temporal workflow reset` (F14).
@@ -346,15 +373,3 @@ def _never_started(tool: ToolDef, error: ActivityError) -> str | None:
     if isinstance(cause, ApplicationError) and cause.type == "NotFoundError":
         return f"`{tool.name}` is not available on this worker; nothing ran"
     return None
-
-
-def _result(call: ToolCallPart, text: str, outcome: ToolOutcome) -> ToolResultPart:
-    data = text.encode("utf-8", "replace")
-    return ToolResultPart(
-        call_id=call.id,
-        name=call.name,
-        text=text,
-        outcome=outcome,
-        bytes=len(data),
-        digest=digest(data),
-    )

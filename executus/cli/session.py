@@ -1,5 +1,6 @@
 """One `executus run`: find a server and a worker, start the run, follow it, tell the outcome."""
 
+import json
 import sys
 import uuid
 from collections.abc import Sequence
@@ -158,8 +159,9 @@ async def _request(session: Session, prompt: str) -> RunRequest:
 
 def _tell(session: Session, console: Console, result: RunResult) -> None:
     """The answer on stdout, what there is to know about it on stderr."""
-    if result.output and not session.order.json:
-        click.echo(f"\n{result.output}\n")
+    text = answer_text(result)
+    if text and not session.order.json:
+        click.echo(f"\n{text}\n")
         sys.stdout.flush()
     lines = summary_lines(result, ui=session.place.link(session.client, result.run_id))
     if session.place.ours:
@@ -168,6 +170,13 @@ def _tell(session: Session, console: Console, result: RunResult) -> None:
     if session.order.json:
         sys.stderr.flush()
         click.echo(result.model_dump_json())
+
+
+def answer_text(result: RunResult) -> str:
+    """What goes to stdout: the structured result as JSON where there is one, else the output."""
+    if result.structured is None:
+        return result.output
+    return json.dumps(result.structured, ensure_ascii=False, indent=2)
 
 
 def _say(console: Console, lines: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from executus.errors import ModelError
 from executus.estimate import message_tokens, text_tokens
 from executus.message import Message, Part, TextPart, ToolCallPart
 from executus.models.provider import ModelReply, ModelRequest, Progress
+from executus.submit import SUBMIT
 from executus.usage import Usage
 
 PIECE = 40
@@ -32,9 +33,10 @@ class OfflineProvider:
         """The script's next turn.
 
         Raises:
-            ModelError: `unsupported` for an output schema: a script cannot fill in any shape.
+            ModelError: `unsupported` where a result in a schema is wanted: a script cannot fill in
+                any shape.
         """
-        if request.output_schema is not None:
+        if any(tool.name == SUBMIT for tool in request.tools):
             raise ModelError(
                 "the offline model is a script: it cannot answer in a schema", fault="unsupported"
             )

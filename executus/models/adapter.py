@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from pydantic import JsonValue
+
 from executus.errors import ModelError
 from executus.models.faults import classify
 from executus.models.loose import obj
@@ -81,6 +83,7 @@ class Adapter(ABC):
     """A `Provider` for one wire format; one client, and its connections, for its life.
 
     `http_client` brings own proxies, certificates or limits; it is closed with the provider.
+    `native_schema`: whether its models can be held to a JSON schema; None goes by their names.
     """
 
     default_name: ClassVar[str]
@@ -96,8 +99,10 @@ class Adapter(ABC):
         base_url: str | None = None,
         headers: Mapping[str, str] | None = None,
         http_client: "httpx2.AsyncClient | None" = None,
+        native_schema: bool | None = None,
     ) -> None:
         headers = dict(headers or {})
+        self._native_schema = native_schema
         self._name = name or self.default_name
         self._caller = Caller(self._name, (api_key, *headers.values()))
         self._access = Access(api_key, base_url, headers, http_client)
@@ -107,6 +112,11 @@ class Adapter(ABC):
     def name(self) -> str:
         """The part of a spec before the first slash."""
         return self._name
+
+    def takes_schema(self, model: str, schema: Mapping[str, JsonValue]) -> bool:
+        """See `executus.models.provider.TakesSchema`."""
+        known = self._native_schema
+        return (self._knows_schemas(model) if known is None else known) and self._holds(schema)
 
     async def complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
         """Make one call; see `Provider.complete`.
@@ -145,6 +155,14 @@ class Adapter(ABC):
     @abstractmethod
     def _connect(self, access: Access) -> Connection:
         """Import the SDK's client; whoever starts no run needs none."""
+
+    @abstractmethod
+    def _knows_schemas(self, model: str) -> bool: ...
+
+    def _holds(self, schema: Mapping[str, JsonValue]) -> bool:
+        """Whether the API can express this schema."""
+        del schema
+        return True
 
     @abstractmethod
     def _content(self, request: ModelRequest) -> bytes: ...

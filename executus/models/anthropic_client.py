@@ -1,11 +1,13 @@
 """The long-lived Anthropic client, and the SDK's schemas: the only importer of `anthropic`."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
 
 from anthropic import AsyncAnthropic, AsyncStream, Timeout, transform_schema
+from pydantic import JsonValue
 
+from executus.models.schema_fit import holdable
 from executus.models.sdk_client import CONNECT_TIMEOUT, Access, SdkClient
 from executus.models.wire import Json
 
@@ -38,11 +40,11 @@ class AnthropicClient(SdkClient[AsyncAnthropic]):
             yield stream.__aiter__()
 
 
-def subset(schema: Json | None) -> Json | None:
+def subset(schema: Mapping[str, JsonValue]) -> Json | None:
     """`schema` in the subset that the API takes, or None when it does not fit."""
-    if schema is None:
+    if not holdable(schema):
         return None
     try:
-        return cast("Json", transform_schema(schema))
+        return cast("Json", transform_schema(dict(schema)))
     except (ValueError, TypeError, AssertionError, AttributeError):
         return None

@@ -1,6 +1,5 @@
 """The Anthropic Messages request: from messages to content blocks, and to one body."""
 
-import json
 from collections.abc import Sequence
 
 from pydantic import JsonValue
@@ -35,14 +34,12 @@ FORMAT: WireFormat = "anthropic"
 BREAKPOINT: Json = {"type": "ephemeral"}
 MARK = b',"cache_control":{"type":"ephemeral"}}'
 """The end of an encoded block that has a breakpoint."""
-INSTRUCTION = "Your answer must be JSON, and nothing else, that matches this schema:\n{schema}"
 
 
 def content(request: ModelRequest, output_schema: Json | None, caller: Caller) -> bytes:
     """The whole request body.
 
-    `output_schema` is the request's in the subset that the API takes; None when there is none or
-    it does not fit the subset: then the instructions say what the answer must look like.
+    `output_schema` is the request's in the subset that the API takes.
 
     Raises:
         ModelError: it cannot be encoded, or something is in it that the API does not take.
@@ -66,14 +63,9 @@ def _head(request: ModelRequest, output_schema: Json | None) -> Json:
         out["tools"] = _tools(request.tools)
         if request.tool_choice == "none":
             out["tool_choice"] = {"type": "none"}
-    system: list[Json] = []
     if request.system_prompt:
-        system.append({"type": "text", "text": request.system_prompt})
-    if request.output_schema is not None and output_schema is None:
-        schema = json.dumps(request.output_schema, ensure_ascii=False)
-        system.append({"type": "text", "text": INSTRUCTION.format(schema=schema)})
-    if system:
-        out["system"] = [*system[:-1], {**system[-1], "cache_control": BREAKPOINT}]
+        text: Json = {"type": "text", "text": request.system_prompt, "cache_control": BREAKPOINT}
+        out["system"] = [text]
     if output_schema is not None:
         out["output_config"] = {"format": {"type": "json_schema", "schema": output_schema}}
     return out

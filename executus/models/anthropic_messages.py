@@ -3,13 +3,23 @@
 import json
 from collections.abc import Mapping
 
+from pydantic import JsonValue
+
 from executus.message import Message, Part
 from executus.models import anthropic_format as fmt
 from executus.models.adapter import Adapter, Connection, Draft
 from executus.models.loose import count, obj, text
 from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
 from executus.models.sdk_client import Access
-from executus.models.wire import Caller, call_part, incomplete, text_parts, thinking_parts
+from executus.models.wire import (
+    Caller,
+    Json,
+    call_part,
+    incomplete,
+    text_parts,
+    thinking_parts,
+    unsupported,
+)
 from executus.usage import Usage
 
 STOPS: Mapping[str, StopReason] = {
@@ -22,6 +32,16 @@ STOPS: Mapping[str, StopReason] = {
     "refusal": "refusal",
 }
 """The API's reasons. One that it may add later counts as an end."""
+NO_SCHEMA = (
+    "claude-2",
+    "claude-3",
+    "claude-instant",
+    "claude-opus-4-0",
+    "claude-opus-4-2025",
+    "claude-sonnet-4-0",
+    "claude-sonnet-4-2025",
+)
+"""Models, by the beginning of their names, from before structured outputs."""
 
 
 class AnthropicMessages(Adapter):
@@ -35,10 +55,25 @@ class AnthropicMessages(Adapter):
 
         return AnthropicClient(access)
 
+    def _knows_schemas(self, model: str) -> bool:
+        base = model.rpartition("claude-")
+        return bool(base[1]) and not f"claude-{base[2]}".startswith(NO_SCHEMA)
+
+    def _holds(self, schema: Mapping[str, JsonValue]) -> bool:
+        return self._subset(schema) is not None
+
     def _content(self, request: ModelRequest) -> bytes:
+        schema = request.output_schema
+        held = None if schema is None else self._subset(schema)
+        if schema is not None and held is None:
+            raise unsupported("the Anthropic API", "this output schema")
+        return fmt.content(request, held, self._caller)
+
+    @staticmethod
+    def _subset(schema: Mapping[str, JsonValue]) -> Json | None:
         from executus.models.anthropic_client import subset  # noqa: PLC0415 - see `load`
 
-        return fmt.content(request, subset(request.output_schema), self._caller)
+        return subset(schema)
 
     def _draft(self, progress: Progress) -> Draft:
         return _Draft(self._caller, progress)

@@ -7,6 +7,7 @@ from executus.message import Message, Part
 from executus.models import chat_format as fmt
 from executus.models.adapter import Adapter, Connection, Draft
 from executus.models.loose import count, items, obj, text
+from executus.models.openai_names import knows_schemas
 from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
 from executus.models.sdk_client import Access
 from executus.models.wire import (
@@ -47,6 +48,7 @@ class OpenAIChat(Adapter):
         dialect: Dialect | None = None,
         headers: Mapping[str, str] | None = None,
         http_client: "httpx2.AsyncClient | None" = None,
+        native_schema: bool | None = None,
     ) -> None:
         self._official = (dialect or ("compatible" if base_url else "openai")) == "openai"
         super().__init__(
@@ -55,12 +57,18 @@ class OpenAIChat(Adapter):
             base_url=base_url,
             headers=headers,
             http_client=http_client,
+            native_schema=native_schema,
         )
 
     def _connect(self, access: Access) -> Connection:
         from executus.models.openai_client import OpenAIClient  # noqa: PLC0415 - see `load`
 
         return OpenAIClient(access)
+
+    def _knows_schemas(self, model: str) -> bool:
+        # Many compatible servers ignore a schema, or hold the model to it from the first token, so
+        # that no tool is ever called.
+        return self._official and knows_schemas(model)
 
     def _content(self, request: ModelRequest) -> bytes:
         return fmt.content(request, self._caller, official=self._official)

@@ -19,6 +19,7 @@ from executus.message import (
 )
 from executus.models import body
 from executus.models.provider import ModelRequest
+from executus.models.schema_fit import strict_ready
 from executus.models.wire import (
     Caller,
     Json,
@@ -26,7 +27,6 @@ from executus.models.wire import (
     cache_key,
     data_url,
     failed_text,
-    strict_ready,
     unsupported,
     verbatim,
     wire_id,

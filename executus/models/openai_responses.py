@@ -7,6 +7,7 @@ from executus.models import openai_items as fmt
 from executus.models.adapter import Adapter, Connection, Draft
 from executus.models.faults import from_payload
 from executus.models.loose import count, items, obj, text
+from executus.models.openai_names import knows_schemas
 from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
 from executus.models.sdk_client import Access
 from executus.models.wire import Caller, call_part, incomplete, text_parts, thinking_parts
@@ -27,6 +28,9 @@ class OpenAIResponses(Adapter):
         from executus.models.openai_client import OpenAIClient  # noqa: PLC0415 - see `load`
 
         return OpenAIClient(access)
+
+    def _knows_schemas(self, model: str) -> bool:
+        return self._access.base_url is None and knows_schemas(model)
 
     def _content(self, request: ModelRequest) -> bytes:
         return fmt.content(request, self._caller)

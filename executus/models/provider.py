@@ -3,9 +3,9 @@
 A host registers its own provider by name: any object with `name`, `complete` and `close`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
@@ -52,11 +52,13 @@ class ModelRequest:
     messages: Sequence[WireMessage]
     """What the model is shown, in order."""
     tools: Sequence[ToolDef] = ()
-    """Always the whole grant, so that the prompt prefix stays byte-stable."""
+    """The whole grant, so that the prompt prefix stays byte-stable; in a closing answer that has to
+    come by `submit`, that tool alone."""
     tool_choice: Literal["auto", "none"] = "auto"
     """none: the tools stay in the prompt but may not be called (the closing answer)."""
     output_schema: dict[str, JsonValue] | None = None
-    """JSON schema that the answer must match, by the provider's native means."""
+    """JSON schema that the answer must match, by the provider's native means. Only given to who
+    `TakesSchema`."""
     max_output_tokens: int = 8_192
     """Upper bound of the reply."""
     timeout: float = 300.0
@@ -84,7 +86,11 @@ Progress = Callable[[str], None]
 
 
 class Provider(Protocol):
-    """Talks to one model service. One object per worker, shared by concurrent calls."""
+    """Talks to one model service. One object per worker, shared by concurrent calls.
+
+    One that can hold a model to a JSON schema besides has a method `takes_schema`, see
+    `TakesSchema`; the others get the tool `submit` where an answer in a schema is wanted.
+    """
 
     @property
     def name(self) -> str:
@@ -101,4 +107,13 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+        ...
+
+
+@runtime_checkable
+class TakesSchema(Protocol):
+    """A provider that has means of its own for answers in a schema."""
+
+    def takes_schema(self, model: str, schema: Mapping[str, JsonValue]) -> bool:
+        """Whether `model` can be held to `schema`, whose root is an object."""
         ...

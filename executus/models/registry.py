@@ -13,9 +13,10 @@ from executus.models.health import Health
 from executus.models.openai_chat import OpenAIChat
 from executus.models.openai_responses import OpenAIResponses
 from executus.models.prices import Prices
-from executus.models.provider import Provider
+from executus.models.provider import Provider, TakesSchema
 from executus.models.scripted import Scripted
 from executus.models.spec import elements, expand
+from executus.output_schema import Schema, fills_object
 from executus.plan import ModelTarget, Price
 from executus.usage import Usage
 
@@ -136,6 +137,19 @@ class Models:
             known = ", ".join(sorted(self._providers))
             raise UnknownModel(f"no model provider {name!r} (there are: {known}); {WAY_OUT}")
         return provider
+
+    def takes_schema(self, target: ModelTarget, schema: Schema) -> bool:
+        """Whether a model can be held to a schema by its provider's own means.
+
+        Only to one of an object: providers take nothing else at the root.
+        """
+        provider = self._providers.get(target.provider)
+        if not isinstance(provider, TakesSchema) or not fills_object(schema):
+            return False
+        try:
+            return provider.takes_schema(target.model, schema)
+        except Exception:  # noqa: BLE001 - the host's code; by `submit` it goes anyway
+            return False
 
     def cost(self, spec: str, usage: Usage, at: datetime | None = None) -> int | None:
         """Micro-USD that a call cost, rounded up; None when the price is not known."""

@@ -136,10 +136,19 @@ class Scripted:
     """A `Provider` that follows scripts; the model name is the script's name."""
 
     def __init__(
-        self, scripts: Mapping[str, Script] | None = None, *, name: str = "scripted"
+        self,
+        scripts: Mapping[str, Script] | None = None,
+        *,
+        name: str = "scripted",
+        native_schema: bool = True,
     ) -> None:
-        """`scripts` is read at each call, so a test may add to the mapping it passed."""
+        """`scripts` is read at each call, so a test may add to the mapping it passed.
+
+        `native_schema`: whether an answer in a schema is asked for as of a provider that has means
+        for it; False: as of one that has not, by the tool `submit`.
+        """
         self._name = name
+        self._native_schema = native_schema
         self._scripts: Mapping[str, Script] = {} if scripts is None else scripts
         self._failed: dict[tuple[str, str, int], int] = {}
 
@@ -147,6 +156,11 @@ class Scripted:
     def name(self) -> str:
         """The part of a spec before the first slash."""
         return self._name
+
+    def takes_schema(self, model: str, schema: Mapping[str, JsonValue]) -> bool:
+        """See `executus.models.provider.TakesSchema`."""
+        del model, schema
+        return self._native_schema
 
     async def complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
         """Answer from the script; see `Provider.complete`.

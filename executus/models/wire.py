@@ -3,7 +3,6 @@
 import json
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
@@ -20,7 +19,6 @@ from executus.message import (
     ToolCallPart,
     ToolResultPart,
 )
-from executus.models.loose import is_list, is_object, items, obj
 from executus.sanitize import cap_text, clean_text
 from executus.usage import Usage
 
@@ -148,53 +146,4 @@ def estimated(usage: Usage, sent: int, received: int) -> Usage:
         return usage
     return usage.model_copy(
         update={"input_tokens": -(-sent // 4), "output_tokens": -(-received // 4)}
-    )
-
-
-def strict_ready(schema: Mapping[str, object]) -> bool:
-    """Whether OpenAI's strict mode takes this schema: closed objects with every key required."""
-    return schema.get("type") == "object" and _strict(schema)
-
-
-def _strict(schema: Mapping[str, object]) -> bool:
-    if not _closed(schema) or set(schema) & _NOT_STRICT:
-        return False
-    children: list[object] = []
-    for key in ("properties", "$defs", "definitions"):
-        children += obj(schema.get(key)).values()
-    for key in ("anyOf",):
-        children += items(schema.get(key))
-    if "items" in schema:
-        children.append(schema["items"])
-    return all(is_object(child) and _strict(child) for child in children)
-
-
-_NOT_STRICT = frozenset(
-    {
-        "allOf",
-        "oneOf",
-        "not",
-        "if",
-        "then",
-        "else",
-        "dependentRequired",
-        "dependentSchemas",
-        "patternProperties",
-        "prefixItems",
-        "unevaluatedProperties",
-        "default",
-    }
-)
-
-
-def _closed(schema: Mapping[str, object]) -> bool:
-    kind = schema.get("type")
-    if kind is None and not set(schema) & {"$ref", "anyOf", "enum", "const"}:
-        return False
-    if kind != "object":
-        return "properties" not in schema
-    required = schema.get("required")
-    names: Sequence[object] = required if is_list(required) else ()
-    return schema.get("additionalProperties") is False and set(names) == set(
-        obj(schema.get("properties"))
     )

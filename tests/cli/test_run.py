@@ -1,5 +1,6 @@
 """`executus run` as people and scripts use it: a process, its streams, its exit code."""
 
+import json
 import signal
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from executus.errors import ConfigError
 from executus.result import RunResult
 from executus.status import Reason, Status
 from tests.cli.silent_model import SilentModel
+from tests.provider_server import Call, calls
+from tests.provider_server.thread import in_a_thread
 
 QUESTION = "What did the Lighthouse project cost in total?"
 
@@ -162,3 +165,16 @@ def test_options_change_an_agent_by_value_only() -> None:
     assert choose_agent("support") == "support"
     with pytest.raises(ConfigError, match="--model and --max-runtime need an agent file"):
         choose_agent("support", max_runtime=5.0)
+
+
+def test_a_structured_result_is_json_on_stdout(executus, tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(
+        'name = "adder"\n[output_schema]\ntype = "object"\nrequired = ["total"]\n'
+        'additionalProperties = false\nproperties.total.type = "integer"\n'
+    )
+    handed_in = [calls(Call("submit", '{"total": "x"}')), calls(Call("submit", '{"total": 3}'))]
+    with in_a_thread({"m": handed_in}) as url:
+        tier = {"OPENAI_BASE_URL": url, "EXECUTUS_TIER_FAST": "openai-compatible/m"}
+        code, out, err = executus("run", "--agent", "a.toml", "Add 1 and 2.", **tier)
+    assert (code, json.loads(out)) == (0, {"total": 3})
+    assert "tool.submit" in err

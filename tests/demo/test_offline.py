@@ -1,6 +1,7 @@
 import ast
 import csv
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from executus.demo.answer import LABEL
 from executus.errors import ModelError
 from executus.message import Message
 from executus.models.provider import ModelRequest, Provider, WireMessage
+from executus.submit import submit_tool
 from executus.tools import Registry
 from executus.transcript import SUMMARY_HEADER
 
@@ -153,8 +155,8 @@ async def test_after_a_compaction_it_answers_from_what_is_left(registry: Registr
     assert reply.stop == "end"
 
 
-async def test_an_output_schema_is_not_supported(registry: Registry) -> None:
-    shaped = request(registry, Message.user("x"), output_schema={"type": "object"})
+async def test_a_result_in_a_schema_is_not_supported(registry: Registry) -> None:
+    shaped = replace(request(registry, Message.user("x")), tools=(submit_tool({"type": "object"}),))
     with pytest.raises(ModelError) as caught:
         await OfflineProvider().complete(shaped, lambda text: None)
     assert caught.value.fault == "unsupported"

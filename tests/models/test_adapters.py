@@ -549,12 +549,11 @@ async def test_anthropic_gets_the_schema_in_the_subset_it_takes() -> None:
     assert LOOSE["properties"] == {"n": {"type": "integer", "minimum": 1}}
 
 
-async def test_anthropic_is_told_a_schema_that_does_not_fit_the_subset() -> None:
+async def test_anthropic_refuses_a_schema_that_does_not_fit_the_subset() -> None:
     schema = {"type": ["object", "null"], "properties": {"n": {"type": "integer"}}}
-    body = await sent("anthropic", output_schema=schema, system_prompt="S")
-    assert "output_config" not in body
-    assert body["system"][0] == {"type": "text", "text": "S"}
-    assert json.dumps(schema) in body["system"][1]["text"]
+    with pytest.raises(ModelError) as caught:
+        await sent("anthropic", output_schema=schema)
+    assert (caught.value.fault, caught.value.sent) == ("unsupported", False)
 
 
 # What comes back

@@ -46,6 +46,7 @@ CACHED_ONLY = (
     "test_compaction.py",
     "test_seed_checks.py",
     "test_critic.py",
+    "test_structured.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 

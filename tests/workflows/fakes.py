@@ -132,9 +132,9 @@ class FakeEngine:
         )
         return item
 
-    async def call_tools(self, iteration: int, calls: Sequence[ToolCallPart]):
-        self.calls.extend(calls)
-        return [self._result(call, n) for n, call in enumerate(calls)]
+    async def call_tools(self, iteration: int, calls: Sequence[ToolCallPart], answers):
+        self.calls.extend(call for call in calls if call.id not in answers)
+        return [answers.get(call.id) or self._result(call, n) for n, call in enumerate(calls)]
 
     def attached(self):
         messages, self.images = self.images, []
