@@ -1,11 +1,17 @@
 """Long runs: continue-as-new inside the loop, local tools, linear history."""
 
 import asyncio
+import io
+from collections import Counter
 
 import pytest
-from temporalio.client import WorkflowHistory
+from rich.console import Console
+from temporalio.client import Client, WorkflowHistory
 
 from executus import Reason, Status
+from executus.cli.app import invoke
+from executus.cli.follow import Follower
+from executus.cli.live import PlainView
 from executus.errors import ConfigError
 from executus.limits import Defaults
 from executus.message import Message
@@ -14,7 +20,7 @@ from executus.tools import ToolContext, tool
 from executus.transcript import Transcript, TranscriptPage, view
 from executus.workflows.handover import shown
 
-from .kit import activities, assert_closed_once, kit
+from .kit import activities, assert_closed_once, event_name, kit
 
 
 @tool(effect="pure")
@@ -47,6 +53,18 @@ async def same() -> str:
     return "same"
 
 
+@tool(requires_approval=True)
+async def risky() -> str:
+    """Need a yes."""
+    return "done"
+
+
+@tool(effect="pure", result_bytes=500_000)
+async def huge(n: int) -> str:
+    """Return as much as a result may be."""
+    return f"{n}" + "y" * 2_000_000
+
+
 KEYS = []
 
 
@@ -57,7 +75,7 @@ async def once(ctx: ToolContext) -> str:
     return ctx.idempotency_key
 
 
-TOOLS = [add, quick, quick_sync, text, same, once]
+TOOLS = [add, quick, quick_sync, text, same, once, risky, huge]
 NAMES = tuple(t.name for t in TOOLS)
 
 
@@ -156,6 +174,46 @@ async def test_guards_go_on_over_the_boundary(env):
         assert result.reason is Reason.TOOL_LOOP
         assert result.iterations == 9
         assert len(await chain(k, handle.id)) >= 2
+
+
+async def test_the_command_line_and_a_pending_approval_belong_to_the_newest_execution(
+    env, monkeypatch, capsys
+):
+    """What an operator types names the run; which execution lives now is not theirs to know."""
+    address = env.client.service_client.config.target_host
+    monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+    real_time = await Client.connect(address)  # an idle run would be at its deadline at once
+
+    async def command(*arguments: str) -> str:
+        code = await asyncio.to_thread(invoke, list(arguments))
+        said = capsys.readouterr()
+        assert code == 0, said
+        return said.out + said.err
+
+    def reply(request):
+        done = sum(len(m.message.tool_calls) for m in request.messages)
+        heard = any("look left" in m.message.text for m in request.messages)
+        if done < 15:
+            return call("add", a=done, b=1)
+        return call("risky") if done == 15 else say(f"heard: {heard}")
+
+    defaults = Defaults(history_events=60, max_iterations=200, max_runtime=600)
+    async with kit(env, tools=TOOLS, defaults=defaults, client=real_time) as k:
+        handle = await k.start(reply, tools=NAMES)
+        lines = io.StringIO()
+        view = PlainView(Console(file=lines, width=200))
+        follower = Follower(k.runs, handle.id, view, asyncio.Queue())
+        following = asyncio.create_task(follower.wait())
+        while not (await k.runs.state(handle.id)).questions:
+            await asyncio.sleep(0.05)
+        assert "m16.t1 waits for approval" in await command("approve", handle.id, "--list")
+        await command("steer", handle.id, "look left")
+        await command("approve", handle.id, "m16.t1", "--as", "bob")
+        result = await following
+    assert result is not None
+    assert result.output == "heard: True"
+    assert len(await chain(k, handle.id)) >= 3
+    assert "risky" in lines.getvalue()
 
 
 @pytest.mark.timeout(240)  # it asks all the time, which costs a busy machine much
@@ -282,3 +340,37 @@ async def test_sixty_results_of_fifty_kilobytes_and_a_long_prompt_complete_in_bu
         handle = k.client.get_workflow_handle(out.result.run_id)
         page = await handle.query("transcript", 0, result_type=TranscriptPage)
         assert page.total == 72
+
+
+async def test_large_results_of_one_turn_reach_the_workflow_under_three_megabytes_at_once_in_bulk(
+    env,
+):
+    """Twelve results of half a megabyte: each is cut, and no workflow task is given them all."""
+    async with kit(env, tools=TOOLS, defaults=Defaults(parallel_tools=12, max_runtime=600)) as k:
+        script = [calls(*(("huge", {"n": n}) for n in range(12))), say("ok")]
+        out = await k.run(script, tools=NAMES)
+    assert out.result.status is Status.OK
+    together, most = 0, 0
+    for event in out.history.events:
+        if event.HasField("workflow_task_started_event_attributes"):
+            together = 0
+        if event.HasField("activity_task_completed_event_attributes"):
+            assert event.ByteSize() < 1_000_000
+            together += event.ByteSize()
+            most = max(most, together)
+    assert 500_000 < most < 3_000_000
+    assert size(out.history) > 12 * 450_000, "nothing was lost on the way"
+
+
+async def test_an_iteration_is_two_activities_two_workflow_tasks_and_no_timer_in_bulk(env):
+    async with kit(env, tools=TOOLS) as k:
+        short, long = [
+            await k.run([*(call("add", a=n, b=1) for n in range(count)), say("ok")], tools=NAMES)
+            for count in (2, 6)
+        ]
+    grown = Counter(map(event_name, long.history.events))
+    grown.subtract(map(event_name, short.history.events))
+    step = ("SCHEDULED", "STARTED", "COMPLETED")
+    tasks = [f"{kind}_TASK_{name}" for kind in ("ACTIVITY", "WORKFLOW") for name in step]
+    assert {name: count for name, count in grown.items() if count} == dict.fromkeys(tasks, 4 * 2)
+    assert [event_name(e) for e in long.history.events].count("TIMER_STARTED") == 1, "the deadline"
