@@ -19,7 +19,7 @@ from typing import Any
 from bench.harness import Bed, Measured, Worker, bed, middle, noted, ratios
 from bench.outcome import COMPLETED, Bar, Options, Report, main
 from bench.systems import EXECUTUS, RECORDS
-from bench.systems.executus_system import fresh
+from bench.systems.executus_records import fresh
 from bench.whole import problems
 
 CALLS, SIZE = 100, 2_000

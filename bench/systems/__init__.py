@@ -21,7 +21,7 @@ RIVALS = ("pydantic-ai", "openai-agents")
 _MODULES = {
     EXECUTUS: "bench.systems.executus_system",
     LOCAL: "bench.systems.executus_system",
-    RECORDS: "bench.systems.executus_system",
+    RECORDS: "bench.systems.executus_records",
     FLOOR: "bench.systems.floor",
     "pydantic-ai": "bench.systems.pydantic_ai_system",
     "openai-agents": "bench.systems.openai_agents_system",

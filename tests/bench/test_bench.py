@@ -14,7 +14,7 @@ from temporalio.worker import Worker
 
 from bench import systems, work
 from bench.outcome import Bar, Report
-from bench.systems.executus_system import fresh
+from bench.systems.executus_records import fresh
 from executus.request import RunRequest
 from executus.stores.sql_audit import SqlAudit
 
