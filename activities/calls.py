@@ -28,7 +28,9 @@ from executus.sanitize import clean_text
 CALLS_PER_ATTEMPT = 32
 """Provider calls that one Temporal attempt may make; numbers them for the budget."""
 
-
+PREVIEW_KEPT, PREVIEW_SHOWN = 4_000, 200
+"""Characters of what streams in: so many are searched for secrets (of one that was cut nothing is
+recognised), and so many are shown."""
 AT_DEADLINE = 1.0
 """Seconds before the deadline in which a failure is the deadline's: the run's timer decides."""
 
@@ -103,13 +105,13 @@ class ModelCalls:
 
     def details(self) -> tuple[object, ...]:
         """Heartbeat details: memory for the next attempt, preview for people, how old it is."""
-        preview = clean_text(self._host.redactor.text(self.preview))
+        preview = clean_text(self._host.redactor.text(self.preview))[-PREVIEW_SHOWN:]
         told = (self.memory.model_dump(mode="json"), preview)
         return told if self._said_at is None else (*told, quiet_mark(self._said_at))
 
     def progress(self, piece: str) -> None:
         """Keep the end of what streams in."""
-        self.preview = (self.preview + piece)[-200:]
+        self.preview = (self.preview + piece)[-PREVIEW_KEPT:]
         self._said_at = time.monotonic()
 
     def _failure(self, failed: ChainFailed) -> ApplicationError:

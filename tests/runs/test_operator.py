@@ -14,7 +14,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from executus import Invocation, Reason, RunnableAgent, RunRequest, Status
 from executus.activities.conversation import LOADS
 from executus.converter import SharedConverter
-from executus.errors import ConfigError
+from executus.errors import ConfigError, ModelError
 from executus.models.registry import Models
 from executus.models.scripted import Scripted, call, calls, hang, say
 from executus.plugin import ExecutusPlugin
@@ -71,6 +71,36 @@ async def test_the_live_page_is_markdown_and_costs_no_event(env):
         assert (await handle.describe()).history_length == before
         gate.open.set()
         await k.runs.result(handle.id)
+
+
+async def test_what_a_model_writes_is_seen_in_the_heartbeats_without_secrets(env):
+    go, secret = asyncio.Event(), "sk-canary-0123456789abcdefghij"
+
+    class Slow:
+        name = "slow"
+
+        async def complete(self, request, progress):
+            progress(f"The key is {secret} and {'.' * 180}")  # a cut to 200 goes through the key
+            await go.wait()
+            raise ModelError("no", fault="request_rejected")
+
+        async def close(self):
+            pass
+
+    async with kit(env, models=Models({}, providers=[Slow()])) as k:
+        handle = await k.start(None, model_tier="slow/m")
+        while "....." not in (seen := await _heartbeats(handle)):
+            await asyncio.sleep(0.1)
+        go.set()
+        assert (await k.runs.result(handle.id)).reason is Reason.REQUEST_REJECTED
+        assert "acted 30] and ....." in seen
+        assert secret[-8:] not in seen
+
+
+async def _heartbeats(handle) -> str:
+    described = (await handle.describe()).raw_description
+    details = [p.heartbeat_details.payloads for p in described.pending_activities]
+    return str([payload.data for payloads in details for payload in payloads])
 
 
 async def test_a_transcript_of_three_megabytes_is_paged(env):
