@@ -32,6 +32,7 @@ CACHED_ONLY = (
     "test_grant.py",
     "test_phases.py",
     "test_delegation.py",
+    "test_delegation_levels.py",
     "test_spill.py",
     "test_images.py",
     "test_attached.py",

@@ -13,6 +13,7 @@ from executus import (
     RunRequest,
     Status,
 )
+from executus.critic_view import CriticDecision
 from executus.errors import StoreError
 from executus.models.registry import Models
 from executus.models.scripted import Scripted, call, calls, fail, say
@@ -23,6 +24,7 @@ from executus.stores.memory import MemoryAudit, MemoryBudget
 from executus.tools import ToolContext, tool
 
 from .kit import assert_closed_once, kit
+from .test_critic import Own, silent
 
 S, R = Status, Reason
 SECOND = asyncio.Event
@@ -209,6 +211,62 @@ async def test_two_phases_of_the_same_name_both_run_fresh(env):
 def _heads(request) -> list[str]:
     """The first sentence of each message."""
     return [m.message.text.partition(" Earlier")[0] for m in request.messages]
+
+
+async def test_a_phase_that_stops_leaves_whole_characters_and_its_usage(env):
+    """Salvage was cut by bytes, and a hard error lost the usage."""
+    seen = []
+
+    @tool(effect="pure")
+    async def euros() -> str:
+        """Answer in characters of three bytes."""
+        return "€" * 5_000
+
+    def write(request):
+        seen.append(request.system_prompt)
+        return fail("request_rejected", "no")
+
+    async with kit(env, tools=[euros]) as k:
+        k.scripts["look"] = [call("euros")] * 3
+        k.scripts["write"] = write
+        made = (
+            Phase(name="Look", model_tier="scripted/look"),
+            Phase(name="Write", model_tier="scripted/write", system_prompt="From:\n{{Look}}"),
+        )
+        out = await k.run(None, phases=made, tools=("euros",))
+        assert "stopped before its end" in seen[0]
+        assert seen[0].endswith("€" * 2_000)
+        assert "\N{REPLACEMENT CHARACTER}" not in seen[0]
+        assert out.result.reason is R.REQUEST_REJECTED
+        assert out.result.usage.model_calls == 3
+        paid = sum(s.usage.total_tokens for s in out.result.steps if s.usage)
+        assert out.result.usage.total_tokens == paid > 0
+        await assert_closed_once(k, out)
+
+
+async def test_bare_phases_do_not_look_idle(env):
+    critic = Own(CriticDecision(kill="it looked idle"))
+    async with kit(env, critic=critic) as k:
+        for number in range(3):
+            k.scripts[f"bare-{number}"] = [silent(400, say(f"part {number}"))]
+        made = tuple(
+            Phase(name=f"P{number}", model_tier=f"scripted/bare-{number}", bare=True)
+            for number in range(3)
+        )
+        fields = {"max_runtime": 600, "critic": {"kind": "own", "backstop": 3}}
+        out = await k.run(None, phases=made, **fields)
+        assert (out.result.status, out.result.output) == (S.OK, "part 2")
+        assert (out.result.ended_at - out.result.started_at).total_seconds() > 1_200
+        assert critic.views == [], "each call is activity"
+
+
+async def test_guards_that_are_switched_off_stop_nothing(env):
+    async with kit(env, tools=[add]) as k:
+        same = [call("add", a=1, b=1)] * 5
+        wrong = [call("add", a="one")] * 5
+        limits = {"tool_errors": 0, "same_tool_calls": 0}
+        out = await k.run([*same, *wrong, say("done")], tools=("add",), limits=limits)
+        assert (out.result.status, out.result.output) == (S.OK, "done")
 
 
 # -- ports -----------------------------------------------------------------------------------------
