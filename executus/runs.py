@@ -141,9 +141,12 @@ class Runs:
             # Asked of an execution that was just being continued as new, a query gets lost.
             return await read_state(handle, QUERY_SECONDS)
 
-    async def cancel(self, run_id: str, reason: str = "") -> None:
-        """Stop a run gracefully: it completes with status cancelled and its partial result."""
-        await self._client.get_workflow_handle(run_id).signal(SIGNAL_CANCEL, reason)
+    async def cancel(self, run_id: str, reason: str = "", *, by: str = "") -> None:
+        """Stop a run gracefully: it completes with status cancelled and its partial result.
+
+        `by` is who stops it; the run's result and its record say so.
+        """
+        await self._client.get_workflow_handle(run_id).signal(SIGNAL_CANCEL, args=[reason, by])
 
     async def steer(self, run_id: str, text: str, *, by: str = "") -> None:
         """Say something to a running agent: a user message before its next model call."""

@@ -106,10 +106,10 @@ class AgentRun:
     # -- signals -------------------------------------------------------------------------------
 
     @workflow.signal(name=contracts.SIGNAL_CANCEL)
-    def cancel(self, reason: str = "") -> None:
+    def cancel(self, reason: str = "", by: str = "") -> None:
         """Stop gracefully: the run completes with status cancelled and its partial result."""
-        why = clean_line(reason, MAX_REASON_CHARACTERS) or "no reason given"
-        self._driver.controls.stop(Status.CANCELLED, Reason.CANCEL_SIGNAL, f"cancelled: {why}")
+        why = clean_line(reason, MAX_REASON_CHARACTERS)
+        self._driver.controls.cancel(why, clean_line(by, MAX_BY_CHARACTERS))
 
     @workflow.signal(name=contracts.SIGNAL_STEER)
     def steer(self, text: str, by: str = "") -> None:

@@ -14,6 +14,10 @@ from executus.steer import CALLER, MAX_STEER, SteerReceipt, SteerRequest
 from executus.workflows.ending import Ending
 from executus.workflows.run import Run
 
+UNNAMED, NATIVE = "unknown, signal", "unknown, native cancel"
+"""Who cancelled a run, when nobody said so."""
+NO_REASON = "no reason given"
+
 
 class Controls:
     """The one place that a signal, an update or the clock goes through to change a run."""
@@ -29,22 +33,31 @@ class Controls:
         if self._run.stop_why is not None:
             body.cancel()
 
-    def stop(self, status: Status, reason: Reason, why: str) -> None:
-        """Stop the loop. The first reason counts; a run that has ended takes no note."""
+    def stop(self, status: Status, reason: Reason, why: str, *, by: str) -> None:
+        """Stop the loop. The first reason counts; a run that has ended takes no note.
+
+        `by` is for the record: who stopped it.
+        """
         run = self._run
         if run.ending is not None:
             return
         if run.stop_why is None:
             run.stop_why = Ending(status, reason, error=why)
-            run.event("stop", why, reason=reason.value)
+            run.event("stop", why, reason=reason.value, by=by)
             run.changed()
         if self._cancel is not None:
             self._cancel()
 
+    def cancel(self, why: str, by: str) -> None:
+        """The signal arrived."""
+        who = f"cancelled by {by}" if by else "cancelled"
+        text = f"{who}: {why or NO_REASON}"
+        self.stop(Status.CANCELLED, Reason.CANCEL_SIGNAL, text, by=by or UNNAMED)
+
     def cancelled(self) -> None:
-        """A native cancel arrived."""
-        why = workflow.cancellation_reason() or "no reason given"
-        self.stop(Status.CANCELLED, Reason.CANCEL_REQUEST, f"cancelled: {why}")
+        """A native cancel arrived: Temporal tells a workflow why, but not by whom."""
+        text = f"cancelled: {workflow.cancellation_reason() or NO_REASON}"
+        self.stop(Status.CANCELLED, Reason.CANCEL_REQUEST, text, by=NATIVE)
 
     # -- steer ---------------------------------------------------------------------------------
 

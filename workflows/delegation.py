@@ -219,10 +219,10 @@ class Child:
     async def _stop_it(self, handle: Handle, outcome: asyncio.Task[RunResult | str]) -> None:
         """Ask it to stop, and wait as long as its cleanup may take."""
         why = self._run.stop_why.error if self._run.stop_why else None
+        parent = self._run.key.run_id
         try:
-            await handle.signal(
-                contracts.SIGNAL_CANCEL, f"its parent stopped: {why or 'cancelled'}"
-            )
+            text = f"its parent stopped: {why or 'cancelled'}"
+            await handle.signal(contracts.SIGNAL_CANCEL, args=[text, f"run {parent}"])
         except TemporalError as error:
             workflow.logger.info("executus: child already gone: %s", error)
         bounds = self._run.bounds

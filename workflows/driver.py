@@ -52,7 +52,7 @@ class RunDriver:
         if not body.done():
             used, done = run.clock.seconds_elapsed(), run.ledger.total
             text = f"deadline: {used:.0f} s used, {done} steps done"
-            controls.stop(Status.TIMEOUT, Reason.DEADLINE, text)
+            controls.stop(Status.TIMEOUT, Reason.DEADLINE, text, by="deadline")
             await wait_for_end(body, on_cancel=controls.cancelled)
         timer.cancel()
         run.ending = self._outcome(body)  # first: no decision that comes now counts any more

@@ -209,7 +209,8 @@ class Watch:
         if woke or self._run.stage == "paused":
             self._run.event("critic_overtaken", f"not killed, it goes on: {reason}")
             return
-        self._controls.stop(Status.KILLED, Reason.CRITIC, f"killed by the critic: {reason}")
+        text = f"killed by the critic: {reason}"
+        self._controls.stop(Status.KILLED, Reason.CRITIC, text, by="critic")
 
     def _extend(self, plan: CriticPlan, seconds: float) -> None:
         run, given = self._run, self._run.critic.extensions

@@ -28,6 +28,7 @@ COMMANDS = {
     "deny": Entry("executus.cli.decide", "Do not let it be made; the agent is told."),
     "answer": Entry("executus.cli.decide", "Answer what an agent asks people."),
     "steer": Entry("executus.cli.steer", "Say something to a running agent."),
+    "cancel": Entry("executus.cli.cancel", "Stop a run gracefully."),
     "packs": Entry("executus.cli.packs", "Subscribe to skill packs and pin their content."),
     "tools": Entry("executus.cli.tools", "List what an agent may name in its tools."),
     "worker": Entry("executus.cli.worker", "Serve a task queue until SIGTERM."),

@@ -1,6 +1,5 @@
 """`executus budget`: set, show and raise what scopes may spend."""
 
-import getpass
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ import click
 from executus.budget import BudgetCap, BudgetUse, CapVerdict, Currency, Window
 from executus.cli.grant import grant
 from executus.cli.records import database_option, with_database
+from executus.cli.user import user
 from executus.stores.caps import CapChange
 from executus.stores.database import Database
 from executus.stores.ledger import KINDS, WINDOWS, money, stored
@@ -79,7 +79,7 @@ def set_cap(
     async def work(store: Database) -> list[BudgetCap]:
         desk, said = SqlBudget(store), list[BudgetCap]()
         for name in scopes:
-            change = CapChange(name, window, currency, value, verdict, getpass.getuser(), note)
+            change = CapChange(name, window, currency, value, verdict, user(), note)
             if verdict != "cap":
                 said += await _remove_caps(desk, change)
             if verdict != "removed":
@@ -129,7 +129,7 @@ def raise_cap(
     currency, more = amount
 
     async def work(store: Database) -> BudgetCap:
-        return await SqlBudget(store).raise_cap(scope, window, currency, more, by=getpass.getuser())
+        return await SqlBudget(store).raise_cap(scope, window, currency, more, by=user())
 
     click.echo(_cap_line(with_database(database, work)))
 

@@ -1,7 +1,6 @@
 """`executus approve`, `deny` and `answer`: say what a run waits for a person to say."""
 
 import asyncio
-import getpass
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
@@ -11,6 +10,7 @@ from temporalio.service import RPCError
 
 from executus.cli import exit as codes
 from executus.cli.sweep import plain_client
+from executus.cli.user import user
 from executus.errors import UserError
 from executus.question import Answer, Decision, Question, QuestionKind
 from executus.runs import Runs
@@ -116,7 +116,7 @@ async def _answer(
 
 
 def _who(by: str | None) -> str:
-    return by or getpass.getuser()
+    return by or user()
 
 
 async def _state(runs: Runs, run_id: str) -> LiveState:

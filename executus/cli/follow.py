@@ -9,6 +9,7 @@ from temporalio.client import WorkflowQueryFailedError, WorkflowQueryRejectedErr
 from temporalio.service import RPCError
 
 from executus.cli.live import View
+from executus.cli.user import user
 from executus.errors import ExecutusError
 from executus.result import RunResult
 from executus.runs import Runs
@@ -80,7 +81,7 @@ class Follower:
             self.interrupted = True
             self._view.note("stopping the run; Ctrl-C again leaves it going")
             try:
-                await self._runs.cancel(self._run_id, "Ctrl-C")
+                await self._runs.cancel(self._run_id, "Ctrl-C", by=user())
             except (RPCError, ExecutusError) as error:
                 self._view.note(f"cannot stop it: {error}")
 

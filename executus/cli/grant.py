@@ -1,7 +1,6 @@
 """`executus budget grant`: raise the limits of a run while it runs."""
 
 import asyncio
-import getpass
 from contextlib import AsyncExitStack
 
 import click
@@ -9,6 +8,7 @@ from temporalio.service import RPCError
 
 from executus.cli import exit as codes
 from executus.cli.sweep import plain_client
+from executus.cli.user import user
 from executus.errors import UserError
 from executus.runs import Runs
 from executus.settings import Settings, load_settings
@@ -60,7 +60,7 @@ async def _grant(
                 tokens=tokens,
                 micro_usd=micro_usd,
                 iterations=iterations,
-                by=getpass.getuser(),
+                by=user(),
             )
         except RPCError as error:
             raise UserError(f"run {run_id}: {error.message}") from None

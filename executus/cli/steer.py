@@ -1,7 +1,6 @@
 """`executus steer`: say something to a running agent."""
 
 import asyncio
-import getpass
 from contextlib import AsyncExitStack
 
 import click
@@ -9,6 +8,7 @@ from temporalio.service import RPCError
 
 from executus.cli import exit as codes
 from executus.cli.sweep import plain_client
+from executus.cli.user import user
 from executus.errors import UserError
 from executus.runs import Runs
 from executus.settings import Settings, load_settings
@@ -26,7 +26,7 @@ def steer(*, run_id: str, text: str, wait: bool, by: str | None) -> int:
     With --wait the exit code is 1 when the run ended before it could hear it.
     """
     settings = load_settings()
-    receipt = asyncio.run(_steer(settings, run_id, text, by or getpass.getuser(), wait))
+    receipt = asyncio.run(_steer(settings, run_id, text, by or user(), wait))
     if receipt is None:
         click.echo(f"{run_id}: sent")
         return codes.OK

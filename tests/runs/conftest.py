@@ -48,6 +48,7 @@ CACHED_ONLY = (
     "test_seed_checks.py",
     "test_critic.py",
     "test_structured.py",
+    "test_recorded_events.py",
 )
 """What replay from scratch makes slow and does not touch: run with EXECUTUS_TESTS_UNCACHED=all."""
 

@@ -266,7 +266,10 @@ async def test_a_cancel_flows_down_three_levels_and_every_level_tells_what_it_us
         out = await k.outcome(handle.id)
         top, mid, leaf = await family(k, out)
         assert {o.result.status for o in (top, mid, leaf)} == {Status.CANCELLED}
-        assert mid.result.error == "cancelled: its parent stopped: cancelled: enough"
+        by = f"cancelled by run {handle.id}"
+        assert mid.result.error == f"{by}: its parent stopped: cancelled: enough"
+        (stop,) = [row for row in await k.audit.rows(mid.result.run_id) if row.name == "stop"]
+        assert stop.body["content"]["by"]["value"] == f"run {handle.id}"
         assert leaf.result.error.endswith("cancelled: enough")
         assert top.result.usage.total_tokens > mid.result.usage.total_tokens > 0
         assert top.result.descendants == 2
