@@ -8,6 +8,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 
 from executus.errors import ConfigError
 from executus.jsontext import parse_value
+from executus.sanitize import clean_json
 
 Schema = dict[str, JsonValue]
 
@@ -66,7 +67,7 @@ def answer_value(text: str) -> JsonValue:
         ArgumentsError: there is none.
     """
     fenced = FENCE.match(text)
-    return parse_value(fenced.group(1) if fenced else text)
+    return clean_json(parse_value(fenced.group(1) if fenced else text))
 
 
 def _closed(schema: JsonValue) -> JsonValue:

@@ -10,7 +10,7 @@ from executus.digest import digest
 from executus.jsontext import ArgumentsError, parse_object
 from executus.output_schema import Schema, fills_object
 from executus.plan import ToolDef
-from executus.sanitize import json_text
+from executus.sanitize import clean_json, json_text
 
 SUBMIT = "submit"
 VALUE = "value"
@@ -53,10 +53,10 @@ def submitted(arguments: str, schema: Schema) -> JsonValue:
     """
     values = parse_object(arguments)
     if fills_object(schema):
-        return values
+        return clean_json(values)
     if set(values) != {VALUE}:
         raise ArgumentsError(f"the result is the one argument `{VALUE}`")
-    return values[VALUE]
+    return clean_json(values[VALUE])
 
 
 def _wrapped(schema: Schema) -> Schema:

@@ -158,6 +158,11 @@ def test_an_answer_is_read_strictly(text: str) -> None:
         answer_value(text)
 
 
+def test_what_no_store_takes_is_cleaned_out_of_a_result() -> None:
+    bad = r'{"a": "x\u0000"}'
+    assert answer_value(bad) == submitted(bad, {"type": "object"}) == {"a": "x\ufffd"}
+
+
 # -- the typed result ------------------------------------------------------------------------------
 
 

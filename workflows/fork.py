@@ -1,18 +1,21 @@
 """Fork: where a conversation can be taken up by another run, and taking it up."""
 
 import asyncio
+from collections.abc import Sequence
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from executus import contracts
 from executus.errors import RunError
+from executus.message import Message
 from executus.origin import ForkAsk, ForkPoint, OriginInput, OriginPage
 from executus.request import RunRequest
 from executus.status import Reason, Status
 from executus.workflows.opening import has_content
 from executus.workflows.perform import Options, perform
 from executus.workflows.run import Run
+from executus.workflows.submissions import is_accepted
 
 READ_SECONDS = 300.0
 """For reading the other run: a closed one is replayed to answer."""
@@ -41,8 +44,8 @@ def fork_point(run: Run, asked: ForkAsk) -> ForkPoint:
         while end < len(messages) and messages[end].role == "tool":
             end += 1
     end = _consistent(run, end)
-    if asked.drop_answer and end and messages[end - 1].role == "assistant":
-        end -= 1
+    if asked.drop_answer:
+        end = _before_answer(messages[:end])
     if end == 0:
         return point.model_copy(update={"problem": "it has no conversation yet"})
     return point.model_copy(update={"end": end})
@@ -57,6 +60,16 @@ def _consistent(run: Run, end: int) -> int:
     if last >= 0 and len(messages[last].tool_calls) > end - 1 - last:
         return last
     return end
+
+
+def _before_answer(messages: Sequence[Message]) -> int:
+    """How many there are before the answer at the end: a text, or a result that was handed in."""
+    turn = len(messages) - 1
+    while turn >= 0 and messages[turn].role == "tool":
+        turn -= 1
+    answered = turn >= 0 and messages[turn].role == "assistant"
+    texts = turn == len(messages) - 1
+    return turn if answered and (texts or is_accepted(messages[turn + 1 :])) else len(messages)
 
 
 async def take_up(run: Run, request: RunRequest) -> None:

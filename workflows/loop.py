@@ -146,9 +146,12 @@ class AgentLoop:
             return handed.ending
         if not self.is_last:
             return await self._tool_turn(calls, handed)
-        self._answer_unrun(calls, NOT_RUN.format(limit=self.allowance.iterations), handed.answers)
+        unrun = _unrun(calls, NOT_RUN.format(limit=self.allowance.iterations))
         if handed.why is not None:
+            await self._call(calls, {**unrun, **handed.answers})
             return self.replies.rejected(handed.why, handed.text, last=True)
+        for part in unrun.values():
+            self.dialogue.answer(part)
         return await self._at_iteration_limit()
 
     @property
@@ -222,7 +225,8 @@ class AgentLoop:
         limit = self.plan.bounds.tool_calls
         kept, extra = calls[:limit], calls[limit:]
         results = await self._call(kept, handed.answers)
-        self._answer_unrun(extra, TOO_MANY.format(limit=limit), handed.answers)
+        for call_id, part in _unrun(extra, TOO_MANY.format(limit=limit)).items():
+            self.dialogue.answer(handed.answers.get(call_id, part))
         for message in self.engine.attached():
             self.dialogue.say(message)
         pairs = [
@@ -248,14 +252,6 @@ class AgentLoop:
         for result in results:
             self.dialogue.answer(result)
         return results
-
-    def _answer_unrun(
-        self, calls: Sequence[ToolCallPart], text: str, answers: Mapping[str, ToolResultPart]
-    ) -> None:
-        """Every call is answered exactly once, also those that do not run."""
-        for call in calls:
-            part = ToolResultPart(call_id=call.id, name=call.name, text=text, outcome="error")
-            self.dialogue.answer(answers.get(call.id, part))
 
     async def _at_iteration_limit(self) -> Ending:
         if self.stretch.bare:
@@ -287,3 +283,11 @@ class AgentLoop:
         for steer in self.steer.take():
             self.dialogue.tell(steer.text, "steer", by=steer.by, source=steer.source)
             steer.receipt = SteerReceipt(delivered=True, iteration=self.iteration + 1, at=now)
+
+
+def _unrun(calls: Sequence[ToolCallPart], text: str) -> dict[str, ToolResultPart]:
+    """Every call is answered exactly once, also those that do not run; by call id."""
+    return {
+        call.id: ToolResultPart(call_id=call.id, name=call.name, text=text, outcome="error")
+        for call in calls
+    }

@@ -349,6 +349,22 @@ async def test_a_fork_goes_on_behind_a_result_and_hands_in_another(k):
     assert out.result.status is Status.OK
 
 
+async def test_a_fork_that_asks_nothing_new_has_the_result_made_again(k):
+    first = await run(k, [call("add", a=1, b=2), submit(GOOD)], tools=("add",))
+    seen = []
+
+    def again(request):
+        seen.append([m.message.role for m in request.messages])
+        return submit({"total": 5, "note": None})
+
+    k.scripts["again"] = again
+    origin = Origin(run_id=first.result.run_id)
+    handle = await k.runs.fork(origin, model_tier="plain/again")
+    out = await k.outcome(handle.id)
+    assert out.result.structured == {"total": 5, "note": None}
+    assert seen == [["user", "assistant", "tool"]], "nobody tells the model that it is done"
+
+
 async def test_the_value_is_in_what_is_delivered(k):
     out = await run(k, [submit(GOOD)], delivery=DeliveryTarget(kind="box", address="here"))
     assert out.result.delivery is not None

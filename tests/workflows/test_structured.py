@@ -63,7 +63,7 @@ async def test_the_first_submission_that_matches_wins_and_all_are_answered():
     answers = told(engine)
     assert answers["t-b0"].startswith("not run")
     assert answers["submit-0"].startswith("not accepted: $.n")
-    assert answers["submit-1"] == "accepted"
+    assert answers["submit-1"].startswith("accepted")
     assert answers["submit-2"].startswith("ignored")
     assert engine.calls == [], "nothing beside it ran"
 
