@@ -7,7 +7,6 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, inspect, select, text
 
-from bench.postgres import Postgres
 from executus.errors import ConfigError, MissingExtra, SchemaError, StoreError
 from executus.stores import schema
 from executus.stores.database import DEFAULT_FILE, Database, parse_url
@@ -97,16 +96,6 @@ async def test_the_default_database_lies_in_the_project_folder(
     database = Database()
     await database.migrate()
     assert (tmp_path / DEFAULT_FILE).exists()
-    await database.close()
-
-
-async def test_postgres_is_safe_behind_a_transaction_pooler(postgres: Postgres) -> None:
-    database = Database(postgres.new_schema())
-    await database.migrate()
-    raw = await database.read(lambda connection: connection.connection.driver_connection)
-    assert raw is not None
-    assert raw.prepare_threshold is None
-    assert "target_session_attrs=read-write" in raw.info.dsn
     await database.close()
 
 
