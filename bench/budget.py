@@ -28,8 +28,9 @@ from executus.stores.sql_budget import SqlBudget
 
 CAP = 5_000_000
 CLAIM = 100_000
-CALL_SECONDS = (0.2, 0.3, 0.4, 0.5)
-"""How long paid calls take here, one after the other; a model's take ten times that."""
+CALL_SECONDS = (0.5, 0.9, 1.3, 1.7)
+"""How long paid calls take here, one after the other; a model's take longer. Much more than a read
+of the store on a busy machine: what naive callers overspend would depend on its load otherwise."""
 OPERATIONS = 200
 BYTES = 2_000
 

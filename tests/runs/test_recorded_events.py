@@ -10,7 +10,9 @@ import pytest
 from temporalio.client import Client
 
 from executus import Reason, Status
-from executus.models.scripted import call, hang, say
+from executus.models.registry import Models
+from executus.models.scripted import Scripted, call, hang, say
+from executus.plan import Price
 from executus.tools import tool
 
 from .command import command
@@ -117,3 +119,26 @@ async def test_who_raised_a_limit_is_recorded(env):
         ((text, content),) = await events(k, handle.id, "limits_raised")
         assert content["by"] == "ann"
         assert text.startswith("limits raised by ann: 60000 tokens")
+
+
+async def test_the_opening_names_the_tools_that_were_granted_and_the_prices_that_hold(env):
+    price = Price(input=1_000_000, output=4_000_000, version="ours 7")
+    models = Models({}, providers=[Scripted({"s": [say("ok")]})], prices={"scripted/s": price})
+    async with kit(env, tools=[add], models=models) as k:
+        out = await k.run(None, model_tier="scripted/s", tools=("add",))
+        (opening,) = [row for row in await k.audit.rows(out.result.run_id) if row.entry == "open"]
+        assert ["add", add.definition(65_536).digest, "pure"] in opening.body["tools"]
+        assert opening.body["models"] == ["scripted/s"]
+        assert opening.body["prices"]["scripted/s"]["version"] == "ours 7"
+        assert opening.body["prices"]["scripted/s"]["input"] == 1_000_000
+
+
+async def test_a_call_that_a_cancel_cut_off_is_charged(env):
+    async with kit(env) as k:
+        handle = await working(k, caller_id="cut", prompt="word " * 400)
+        await k.runs.cancel(handle.id)
+        await stopped(k, handle)
+        uses = await k.budget.show("caller:cut")
+        [use] = [use for use in uses if (use.window, use.currency) == ("total", "tokens")]
+        assert use.settled >= 400, "what was sent, at the least"
+        assert use.reserved == 0

@@ -12,6 +12,9 @@ from sqlalchemy import Connection, text
 from executus.errors import StoreError
 from executus.stores.database import Database
 from executus.stores.prepared import driver
+from executus.stores.sql_audit import SqlAudit
+from executus.stores.sql_budget import SqlBudget
+from tests.stores.clocks import check, closing, opening, row
 
 ADD = "INSERT INTO budget_scopes VALUES (?, 0, 0, 0, 0, 0, 0)"
 
@@ -132,3 +135,38 @@ async def test_close_waits_for_what_was_asked_for_and_takes_nothing_after_it(
     again = Database(url)
     assert len(await names(again)) == 100
     await again.close()
+
+
+async def test_a_full_disk_is_a_store_error_and_tears_nothing(file: Database) -> None:
+    audit, budget = SqlAudit(file), SqlBudget(file, unlimited_by_default=True)
+    assert (await budget.check(check("before", tokens=1))).admitted
+    await audit.start(opening("before"))
+    big = row(content={"text": "x" * 60_000})
+
+    def empty(connection: Connection) -> None:
+        driver(connection).execute("PRAGMA max_page_count=1000000")
+
+    def fill(connection: Connection) -> None:  # the writer's connection; broken, it is replaced
+        pages = driver(connection).execute("PRAGMA page_count").fetchone()[0]
+        driver(connection).execute(f"PRAGMA max_page_count={pages + 2}")
+
+    await file.write(fill)
+    with pytest.raises(StoreError, match="full"):
+        await audit.record("before", [big])
+    await file.write(fill)
+    asked = [budget.check(check(f"run{number}", tokens=1)) for number in range(300)]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    assert failed
+    assert all(isinstance(failure, StoreError) for failure in failed)
+    [use] = [
+        use
+        for use in await budget.show("caller:alice")
+        if (use.window, use.currency) == ("total", "tokens")
+    ]
+    held = 1 + len(outcomes) - len(failed)
+    assert (use.reserved, use.settled) == (held, 0), "each is there as a whole, or not at all"
+    await file.write(empty)
+    await audit.record("before", [big])
+    await audit.close(closing("before"))
+    assert (await audit.verify()).ok
