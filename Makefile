@@ -14,7 +14,7 @@ help: ## List the targets
 .PHONY: setup
 setup: $(READY) ## Make .venv with every extra and group (uv when there is one, else pip)
 
-# uv installs exactly what uv.lock says. pip knows groups from 25.1 on, hence the upgrade first.
+# Both install what uv.lock says. pip knows groups from 25.1 on, hence the upgrade first.
 $(READY): pyproject.toml uv.lock
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv sync --quiet --all-groups --no-group bench --all-extras --frozen; \
@@ -22,7 +22,8 @@ $(READY): pyproject.toml uv.lock
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "executus needs Python 3.11 or newer; set PYTHON=")' && \
 	  $(PYTHON) -m venv .venv && \
 	  $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
-	  $(BIN)/python -m pip install -qq --editable '.[server,postgres,s3,mcp]' --group dev; \
+	  $(PYTHON) .ci/constraints.py uv.lock > .venv/constraints.txt && \
+	  $(BIN)/python -m pip install -qq -c .venv/constraints.txt --editable '.[server,postgres,s3,mcp]' --group dev; \
 	fi
 	@touch $@
 

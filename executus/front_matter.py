@@ -111,7 +111,10 @@ def parse_yaml(text: str) -> dict[str, object]:
 
 def dump_yaml(fields: Mapping[str, object]) -> str:
     """Plain values as a YAML mapping that this module reads, and any other reader, as they are."""
-    return yaml.dump(dict(fields), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.dump(  # pyright: ignore[reportUnknownMemberType] - some stubs leave it open
+        dict(fields), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
+    return text
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:

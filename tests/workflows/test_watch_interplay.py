@@ -100,7 +100,7 @@ class World:
         self.now = max(self.now, when)
         if self.now >= self.run.clock.deadline_at:
             self.run.stage = "running"
-            Controls(self.run).stop(Status.TIMEOUT, Reason.DEADLINE, "time is up")
+            Controls(self.run).stop(Status.TIMEOUT, Reason.DEADLINE, "time is up", by="deadline")
 
     async def perform(self, name, look, kind, options, summary) -> CriticSeen:
         self.looks.append((seconds(look.at), look.cause))
@@ -330,7 +330,7 @@ async def test_what_a_watch_remembers_goes_on_in_the_next_execution(world, monke
     first.request = RunRequest(agent="a", lineage=lineage)
     first.clock.cap(lineage.seconds)
     world.decide = CriticDecision(extend=600, raise_steps=5)
-    world.on(650, lambda: Controls(first).stop(Status.CANCELLED, Reason.CANCEL_SIGNAL, "end"))
+    world.on(650, lambda: Controls(first).cancel("end", by="ann"))
     await world.watch()
     assert first.clock.deadline_at == at(6_600)
     loop = AgentLoop(
