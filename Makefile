@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH_READY := .venv-bench/.ready
+BENCHES := steps history throughput replay cold budget records outage
 QUESTION ?= What did the Lighthouse project cost in total, and how much of its budget is left?
 COVERAGE_FLOOR := 90
 
@@ -63,11 +65,19 @@ format: $(READY) ## Format, and fix what the linter can fix
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: ## Every benchmark, --quick, beside its rivals, in .venv-bench (needs uv)
-	@UV_PROJECT_ENVIRONMENT=.venv-bench uv sync --quiet --frozen --no-default-groups --group bench --extra server --extra postgres
-	@failed=0; for name in steps history throughput replay cold budget records outage; do \
-	  .venv-bench/bin/python -m bench.$$name --quick || failed=1; \
-	done; exit $$failed
+bench: $(BENCH_READY) ## Every benchmark, --quick, beside its rivals, in .venv-bench
+	@failed=0; for name in $(BENCHES); do .venv-bench/bin/python -m bench.$$name --quick || failed=1; done; exit $$failed
+
+$(BENCH_READY): pyproject.toml uv.lock
+	@if command -v uv >/dev/null 2>&1; then \
+	  UV_PROJECT_ENVIRONMENT=.venv-bench uv sync --quiet --frozen --no-default-groups --group bench --extra server --extra postgres; \
+	else \
+	  $(PYTHON) -m venv .venv-bench && \
+	  .venv-bench/bin/python -m pip install --quiet --upgrade 'pip>=25.1' && \
+	  $(PYTHON) .ci/constraints.py uv.lock > .venv-bench/constraints.txt && \
+	  .venv-bench/bin/python -m pip install -qq -c .venv-bench/constraints.txt --editable '.[server,postgres]' --group bench; \
+	fi
+	@touch $@
 
 .PHONY: clean
 clean: ## Remove caches, builds and the embedded server's data; keeps .venv
