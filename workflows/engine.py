@@ -36,9 +36,10 @@ MODEL_SLACK = 10.0
 """Seconds from a model call's own time-out, kept by the worker, to Temporal's for a dead worker."""
 MODEL_ATTEMPTS = 8
 """Attempts of a model step: with pauses of 1, 2, 4 ... 60 s they outlast a minute of overload."""
-WORKED_EVENTS, WORKED_BYTES = 2_000, 4_000_000
-"""What an execution adds to its history before it may hand over; Temporal ends one at 51,200 events
-or 50 MB, and suggests to go on at 4,096 or 4 MB."""
+WORKED_EVENTS, WORKED_BYTES, MOST_WORKED_BYTES = 4_000, 4_000_000, 16_000_000
+"""What an execution adds to its history before it may hand over: Temporal's own suggestion, and as
+many bytes as were read back, so that all executions together stay linear. Temporal ends one at
+51,200 events or 50 MB."""
 INLINE_BYTES = 8_192
 """Bytes of our own messages that travel in a model step's input and save it a query."""
 Pause: TypeAlias = Callable[[str, float | None], Awaitable[None]]
@@ -116,7 +117,8 @@ class TemporalEngine:
         size = info.get_current_history_size() - self._bytes_before
         # A conversation that was read back fills a new history by itself: without growth of its own
         # an execution would hand over after every iteration.
-        worked = events >= WORKED_EVENTS or size >= WORKED_BYTES
+        enough = min(max(WORKED_BYTES, self._bytes_before), MOST_WORKED_BYTES)
+        worked = events >= WORKED_EVENTS or size >= enough
         return worked and info.is_continue_as_new_suggested()
 
     # -- model ---------------------------------------------------------------------------------
