@@ -51,6 +51,8 @@ class Copy:
     call_ids: set[str] = field(default_factory=set[str])
     """Ids of all tool calls, so that a new reply's can be told from them."""
     bytes: int = 0
+    counted: int = 0
+    """How many of them the cache has counted."""
 
     def push(self, message: WireMessage, name: str, size: int) -> None:
         """Add the next message."""
@@ -116,10 +118,7 @@ class Conversations:
         """
         for message in inline:
             self.remember(key, message)
-        copy = self._copies.get(key)
-        if copy is not None:
-            self._copies.move_to_end(key)
-        copy = copy or Copy()
+        copy = self._copies.get(key) or Copy()
         if self._from_memory(key, copy, cursor, tail):
             self.hits += 1
             _count("memory")
@@ -127,8 +126,7 @@ class Conversations:
             self.misses += 1
             _count("workflow")
             copy = await self._from_workflow(key, copy, cursor)
-        self._copies[key] = copy
-        self._evict()
+        self._keep(key, copy)
         return copy.messages[: cursor.count]
 
     def call_ids(self, key: RunKey) -> AbstractSet[str]:
@@ -181,11 +179,17 @@ class Conversations:
         self._produced_room += size
         return message
 
-    def _evict(self) -> None:
-        total = sum(copy.bytes for copy in self._copies.values())
-        while total > self._transcript_room and len(self._copies) > 1:
-            _, copy = self._copies.popitem(last=False)
-            total -= copy.bytes
+    def _keep(self, key: RunKey, copy: Copy) -> None:
+        """Make it the newest, and let the oldest go for it."""
+        earlier = self._copies.pop(key, None)
+        if earlier is not None:
+            self._transcript_room += earlier.counted
+        self._copies[key] = copy
+        copy.counted = copy.bytes
+        self._transcript_room -= copy.counted
+        while self._transcript_room < 0 and len(self._copies) > 1:
+            _, oldest = self._copies.popitem(last=False)
+            self._transcript_room += oldest.counted
 
 
 def _count(source: str) -> None:

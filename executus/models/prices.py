@@ -68,10 +68,7 @@ class Prices:
         """
         if (known := self._host(spec)) is not None:
             return known
-        model = _lookup(spec)
-        if model is None:
-            return None
-        price = model.get_prices(at or datetime.now(UTC))
+        price = _price(spec, at)
         worst_in, worst_out = _worst(price, INPUTS), _worst(price, OUTPUTS)
         if worst_in is None or worst_out is None:
             return None
@@ -82,10 +79,10 @@ class Prices:
         if (known := self._host(spec)) is not None:
             spent = usage.input_tokens * known.input + usage.output_tokens * known.output
             return -(-spent // MICRO)
-        model = _lookup(spec)
-        if model is None or self.price(spec, at) is None:
+        price = _price(spec, at)
+        if price is None or _worst(price, INPUTS) is None or _worst(price, OUTPUTS) is None:
             return None
-        return _ceil(_calculate(model.get_prices(at or datetime.now(UTC)), usage) * MICRO)
+        return _ceil(_calculate(price, usage) * MICRO)
 
     def _host(self, spec: str) -> Price | None:
         given = self._prices.get(spec)
@@ -105,6 +102,11 @@ def _lookup(spec: str) -> "ModelInfo | None":
     return next((p.find_model(model, all_providers=known) for p in known if p.id == name), None)
 
 
+def _price(spec: str, at: datetime | None) -> "ModelPrice | None":
+    model = _lookup(spec)
+    return None if model is None else model.get_prices(at or datetime.now(UTC))
+
+
 def _calculate(price: "ModelPrice", usage: Usage) -> Decimal:
     """USD. Portions larger than their whole, which a server may report, count as the whole."""
     from genai_prices import Usage as PricedUsage  # noqa: PLC0415 - as above
@@ -120,8 +122,10 @@ def _calculate(price: "ModelPrice", usage: Usage) -> Decimal:
     return price.calc_price(priced)["total_price"]
 
 
-def _worst(price: "ModelPrice", keys: tuple[str, ...]) -> int | None:
+def _worst(price: "ModelPrice | None", keys: tuple[str, ...]) -> int | None:
     """Micro-USD per million tokens: the dearest of `keys` and their tiers; None without any."""
+    if price is None:
+        return None
     from genai_prices.types import TieredPrices  # noqa: PLC0415 - as above
 
     found: list[Decimal] = []
