@@ -50,6 +50,7 @@ SECRET_PATTERNS: Mapping[str, tuple[str, ...]] = {
 the pieces first takes a fiftieth of the time of the expressions, and most texts hold none."""
 LONG_NAME = 100
 _BUILT_IN = tuple(SECRET_PATTERNS.items())
+_WORDS = tuple(key.lower().replace("-", "_") for key in SECRET_KEYS)
 COUNT_KEYS = re.compile(r"(?:_tokens|^tokens|max_tokens|token_count|token_limit)$")
 """`input_tokens` and the like are counts, not secrets."""
 
@@ -59,8 +60,9 @@ class Redactor:
 
     def __init__(self, keys: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
         """Add `keys` (words) and `patterns` (regular expressions) to the built-in ones."""
-        self._keys = tuple(k.lower().replace("-", "_") for k in (*SECRET_KEYS, *keys))
-        self._shapes = (*_BUILT_IN, *((pattern, ("",)) for pattern in patterns))
+        # A sum with nothing is the same tuple: each run has a redactor, most of them add nothing.
+        self._keys = _WORDS + tuple(key.lower().replace("-", "_") for key in keys)
+        self._shapes = _BUILT_IN + tuple((pattern, ("",)) for pattern in patterns)
         _expression(tuple(pattern for pattern, _ in self._shapes))  # a wrong one is told of now
 
     def text(self, text: str) -> str:

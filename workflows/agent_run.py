@@ -79,7 +79,8 @@ class AgentRun:
         driver, run = self._driver, self._driver.run
         try:
             carry = decode_carry(request)
-            return await driver.drive(carry.request if carry else decode_request(request), carry)
+            run.take(carry.request if carry else decode_request(request))
+            return await driver.drive(carry)
         except RequestError as error:
             run.target = read_target(request)
             run.ending = Ending(Status.ERROR, error.reason, error=str(error))

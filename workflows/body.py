@@ -46,11 +46,11 @@ class Body:
         self.carry: Carry | None = None
         """What the next execution needs, once this one is full."""
 
-    async def work(self, request: RunRequest, earlier: Carry | None) -> Ending | None:
+    async def work(self, earlier: Carry | None) -> Ending | None:
         """The ending; None when the history is full and the run goes on in another execution."""
         run = self._run
         try:
-            plan = await (self._resume(earlier) if earlier else self._prepare(request))
+            plan = await (self._resume(earlier) if earlier else self._prepare())
         except RunError as error:
             return Ending(error.status, error.reason, error=str(error))
         except RequestError as error:
@@ -94,9 +94,10 @@ class Body:
             await self._hand_over(plan, pipeline.loop)
         return ending
 
-    async def _prepare(self, request: RunRequest) -> RunPlan:
+    async def _prepare(self) -> RunPlan:
         """Resolve, reserve, open: the first execution only."""
         run = self._run
+        request = run.request or RunRequest(agent="")
         asks = request.origin is None or asks_something(request)
         if asks:
             check_opening(request.invocation)
@@ -128,6 +129,7 @@ class Body:
         await take_up(run, request)
         if asks:
             run.transcript.append(await opening_of(run, plan))
+        run.forget_agent(plan)
         return plan
 
     def _bound(self, request: RunRequest, plan: RunPlan) -> None:

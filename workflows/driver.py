@@ -12,7 +12,6 @@ from temporalio.exceptions import is_cancelled_exception
 
 from executus.carry import Carry
 from executus.contracts import RunKey
-from executus.request import RunRequest
 from executus.status import Reason, Status
 from executus.workflows.answer import best_text
 from executus.workflows.body import Body
@@ -37,16 +36,15 @@ class RunDriver:
         """What the next execution needs, once this one is full."""
         return self._body.carry
 
-    async def drive(self, request: RunRequest, earlier: Carry | None) -> Ending | None:
-        """Run to an ending, whatever cancels and signals arrive meanwhile. Never raises.
+    async def drive(self, earlier: Carry | None) -> Ending | None:
+        """Run the run's request to an ending, whatever cancels and signals arrive. Never raises.
 
         None: the history is full, and `carry` is what the next execution needs.
         """
         run, controls = self.run, self.controls
-        run.request, run.target = request, request.invocation.delivery
         run.clock.started_at = earlier.started_at if earlier else workflow.now()
         timer = asyncio.create_task(run.clock.run_out())
-        body = asyncio.create_task(self._body.work(request, earlier))
+        body = asyncio.create_task(self._body.work(earlier))
         controls.attach(body)
         await wait_for_end(body, on_cancel=controls.cancelled, others=[timer])
         if not body.done():

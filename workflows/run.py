@@ -89,6 +89,15 @@ class Run:
         self._dirty = False
         self._more_files = False
 
+    def take(self, request: RunRequest) -> None:
+        """Be the run of this request."""
+        self.request, self.target = request, request.invocation.delivery
+
+    def forget_agent(self, plan: RunPlan) -> None:
+        """The plan says all that counts of the agent: do not keep it twice while the run waits."""
+        if self.request is not None:
+            self.request = self.request.model_copy(update={"agent": plan.agent_name})
+
     @property
     def bounds(self) -> Defaults:
         """The run's bounds, or the defaults before there is a plan."""
