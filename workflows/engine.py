@@ -73,6 +73,14 @@ class TemporalEngine:
         self, work: Coroutine[Any, Any, Ending | None], seconds: float | None
     ) -> Ending | None:
         """See `PhaseEngine.within`."""
+        number, name = self._run.progress.index + 1, self._run.phase
+        # By number: two phases may have one name, and ids are never encrypted, while labels are.
+        with workflow.create_event_group(f"phase-{number}", label=name).scope():
+            return await self._within(work, seconds)
+
+    async def _within(
+        self, work: Coroutine[Any, Any, Ending | None], seconds: float | None
+    ) -> Ending | None:
         if seconds is None:
             return await work
         task = asyncio.create_task(work)

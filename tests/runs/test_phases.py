@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 
 from executus import Reason, Status
 from executus.limits import Defaults
@@ -28,6 +29,23 @@ def phases(k, *made: tuple, **extra) -> tuple[Phase, ...]:
         k.scripts[spec] = script
         found.append(Phase(name=name, model_tier=f"scripted/{spec}", **fields))
     return tuple(found)
+
+
+SCHEDULED = (EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, EventType.EVENT_TYPE_TIMER_STARTED)
+
+
+def what(event) -> str:
+    """An activity's last name, or what a timer is for."""
+    if event.event_type == EventType.EVENT_TYPE_TIMER_STARTED:
+        title = event.user_metadata.summary.data.decode().strip('"')
+        return title.split(" | ")[-1].removeprefix("run ")
+    return event.activity_task_scheduled_event_attributes.activity_type.name.split(".")[-1]
+
+
+def groups(event) -> list[tuple[str, str]]:
+    """Ids and labels of the groups that an event is in."""
+    marks = [mark.label for mark in event.event_group_markers]
+    return [(mark.id, mark.label.data.decode().strip('"')) for mark in marks]
 
 
 def prompts(seen: list[str]):
@@ -95,6 +113,26 @@ async def test_a_pipeline_of_five_with_an_optional_failure(env):
         assert entries[0].body["phases"] == [p.name for p in made]
         failed = [e for e in entries if e.name == "phase_failed"]
         assert len(failed) == 1
+
+
+async def test_each_phase_is_a_named_group_of_events_in_the_temporal_ui(env):
+    async with kit(env, tools=[add]) as k:
+        made = phases(
+            k,
+            ("A", [say("a")], {}),
+            ("B", [call("add", a=1, b=2), say("b")], {"max_runtime": 50, "tools": ("add",)}),
+            ("B", [say("c")], {}),
+        )
+        out = await k.run(None, phases=made, tools=("add",))
+        assert out.result.status is Status.OK
+        began = [e for e in out.history.events if e.event_type in SCHEDULED]
+        assert [(what(e), groups(e)) for e in began if what(e) != "deadline"] == [
+            *[(name, []) for name in ("resolve", "check", "start")],
+            ("model", [("phase-1", "A")]),
+            *[(name, [("phase-2", "B")]) for name in ("model", "time is up", "add", "model")],
+            ("model", [("phase-3", "B")]),
+            *[(name, []) for name in ("commit", "close")],
+        ]
 
 
 async def test_cancel_in_an_optional_last_phase_is_a_cancel(env):
