@@ -12,7 +12,7 @@ from executus.question import Answer, Decision
 from executus.status import Reason, Status
 from executus.steer import CALLER, MAX_STEER, SteerReceipt, SteerRequest
 from executus.workflows.ending import Ending
-from executus.workflows.run import Run
+from executus.workflows.run import TOO_LATE, Run
 
 UNNAMED, NATIVE = "unknown, signal", "unknown, native cancel"
 """Who cancelled a run, when nobody said so."""
@@ -63,8 +63,8 @@ class Controls:
 
     def steer(self, text: str, by: str = "", source: str = CALLER) -> None:
         """Say something to the agent before its next model call."""
-        if text.strip() and self._run.steer.put(text, by=by, source=source) is None:
-            self._run.event("steer_dropped", text, by=by, source=source)
+        if text.strip():
+            self._run.say(text, by, source)
 
     def steer_problem(self, asked: SteerRequest) -> str | None:
         """Why nothing can be said to the agent, if nothing can."""
@@ -86,7 +86,7 @@ class Controls:
         if steer is None:  # others in the same task were quicker
             return SteerReceipt(delivered=False, why=f"{MAX_STEER} messages wait already")
         await workflow.wait_condition(lambda: steer.receipt is not None or run.ending is not None)
-        return steer.receipt or SteerReceipt(delivered=False, why="the run ended first")
+        return steer.receipt or SteerReceipt(delivered=False, why=TOO_LATE)
 
     # -- limits --------------------------------------------------------------------------------
 

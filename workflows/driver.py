@@ -55,6 +55,8 @@ class RunDriver:
         timer.cancel()
         run.ending = self._outcome(body)  # first: no decision that comes now counts any more
         await self._watch.end()
+        if run.ending is not None:
+            run.empty_inbox()
         return run.ending
 
     def _outcome(self, body: asyncio.Task[Ending | None]) -> Ending | None:

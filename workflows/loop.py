@@ -259,6 +259,7 @@ class AgentLoop:
         limit = self.allowance.iterations
         message = f"stopped after {limit} iterations without an answer"
         cause = RunError(Status.ERROR, Reason.MAX_ITERATIONS, message)
+        self.deliver_steer(turn=self.iteration)
         return await self._close_out(cause, CLOSING.format(limit=limit))
 
     async def _close_out(self, cause: RunError, ask: str) -> Ending:
@@ -277,12 +278,15 @@ class AgentLoop:
             self.dialogue.say(Message(role="assistant", parts=(TextPart(text=said),)))
         return Ending(cause.status, cause.reason, text, value, str(cause))
 
-    def deliver_steer(self) -> None:
-        """Put what waits in the inbox before the next model call; each message once."""
-        now = self.engine.now()
+    def deliver_steer(self, turn: int | None = None) -> None:
+        """Put what waits in the inbox before the next model call; each message once.
+
+        `turn`: the one that hears it; None = the next. A closing answer belongs to the last one.
+        """
+        now, turn = self.engine.now(), self.iteration + 1 if turn is None else turn
         for steer in self.steer.take():
             self.dialogue.tell(steer.text, "steer", by=steer.by, source=steer.source)
-            steer.receipt = SteerReceipt(delivered=True, iteration=self.iteration + 1, at=now)
+            steer.receipt = SteerReceipt(delivered=True, iteration=turn, at=now)
 
 
 def _unrun(calls: Sequence[ToolCallPart], text: str) -> dict[str, ToolResultPart]:

@@ -22,6 +22,7 @@ from executus.request import RunRequest
 from executus.result import MAX_RESULT_FILES
 from executus.sanitize import clean_line
 from executus.state import STATE_STEPS, LiveState, Stage
+from executus.steer import CALLER, MAX_STEER
 from executus.transcript import Transcript
 from executus.workflows.allowance import Allowance
 from executus.workflows.clock import Clock
@@ -35,6 +36,7 @@ from executus.workflows.questions import Questions
 
 MAX_WARNING = 500
 """Characters of one warning."""
+TOO_LATE = "the run ended first"
 
 
 class Run:
@@ -173,6 +175,21 @@ class Run:
     def event(self, name: str, summary: str, **content: str | float | None) -> None:
         """Note, for the audit, something that is no step."""
         self.ledger.event(name, summary, workflow.now(), **content)
+
+    def say(self, text: str, by: str = "", source: str = CALLER) -> None:
+        """Put something into the inbox; what nobody will hear is noted."""
+        if self.ending is not None:
+            self._unheard(text, by, source, TOO_LATE)
+        elif self.steer.put(text, by=by, source=source) is None:
+            self._unheard(text, by, source, f"{MAX_STEER} messages wait already")
+
+    def empty_inbox(self) -> None:
+        """The run has ended: note what its model did not hear any more."""
+        for steer in self.steer.take():
+            self._unheard(steer.text, steer.by, steer.source, TOO_LATE)
+
+    def _unheard(self, text: str, by: str, source: str, why: str) -> None:
+        self.event("steer_dropped", text, by=by, source=source, why=why)
 
     def warn(self, name: str, text: str) -> None:
         """Tell of trouble that does not stop the run: in its result, and as an event."""

@@ -247,7 +247,7 @@ class ToolCalls:
         )
         self._run.put(output.files)
         for said in output.steer:
-            self._say(said, name)
+            self._run.say(said, source=name)
         self._run.changed()
         return output
 
@@ -282,11 +282,6 @@ class ToolCalls:
         self._run.changed()
         text = child_text(end, tool.result_bytes)
         return ToolResultPart.of(call.id, call.name, text, "ok" if ok else "error")
-
-    def _say(self, text: str, source: str) -> None:
-        """Put what a tool has to say into the run's one inbox."""
-        if self._run.steer.put(text, source=source) is None:
-            self._run.event("steer_dropped", text, source=source)
 
     def _options(self, tool: ToolDef, attempts: int) -> Options:
         whole = self._run.clock.seconds_reach() + SLACK

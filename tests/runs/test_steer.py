@@ -117,6 +117,37 @@ async def test_a_message_that_no_model_will_hear_is_answered_so(env):
         assert (await k.outcome(handle.id)).result.reason is Reason.CANCEL_SIGNAL
 
 
+async def test_what_was_said_too_late_for_any_model_call_is_in_the_audit(env):
+    gate = Gate("tool.look")
+    async with kit(env, tools=[look], interceptors=[gate]) as k:
+        handle = await k.start([call("look"), hang()], tools=("look",))
+        await gate.entered.wait()
+        await k.runs.steer(handle.id, "look left", by="ann")
+        await k.runs.cancel(handle.id, "enough")
+        assert (await k.outcome(handle.id)).result.reason is Reason.CANCEL_SIGNAL
+        rows = [e.body for e in await k.audit.rows(handle.id) if e.name == "steer_dropped"]
+        assert [row["summary"] for row in rows] == ["look left"]
+        said = {name: rows[0]["content"][name]["value"] for name in ("by", "source", "why")}
+        assert said == {"by": "ann", "source": "caller", "why": "the run ended first"}
+
+
+async def test_the_update_answers_for_the_closing_answer_too(env):
+    gate = Gate("executus.model")
+    async with kit(env, tools=[look], interceptors=[gate]) as k:
+        ear = Ear(call("look"), say("en bref"))
+        handle = await k.start(ear, tools=("look",), max_iterations=1)
+        await gate.entered.wait()
+        waiting = asyncio.create_task(k.runs.steer_and_wait(handle.id, "in French"))
+        while not await pending(handle):
+            await asyncio.sleep(0.02)
+        gate.open.set()
+        receipt = await waiting
+        assert (receipt.delivered, receipt.iteration) == (True, 1)
+        out = await k.outcome(handle.id)
+        assert [s.id for s in out.result.steps] == ["m1", "m1.closing"]
+        assert "in French" in ear.heard[-1]
+
+
 async def test_a_full_queue_and_an_empty_message_are_refused(env):
     gate = Gate("tool.look")
     async with kit(env, tools=[look], interceptors=[gate]) as k:

@@ -150,6 +150,14 @@ async def test_steer_that_arrives_with_the_answer_is_still_heard():
     assert ending.output == "they pass"
 
 
+async def test_steer_is_heard_before_the_closing_answer_too_when_no_turn_is_left():
+    engine = FakeEngine([lambda e: (e.steer.put("in French"), call("t"))[1], say("en bref")])
+    ending = await run_loop(engine, plan(max_iterations=1))
+    assert (ending.reason, ending.output) == (Reason.MAX_ITERATIONS, "en bref")
+    assert [m.text for m in engine.model_steps[1]["shown"]].count("in French") == 1
+    assert len(engine.steer) == 0
+
+
 async def test_a_weak_closing_turn_recovers_the_front_loaded_answer():
     answer = "The total is 1,234 EUR, from three invoices: A, B and C."
     engine = FakeEngine([call("t", text=answer), say("As I already answered above.")])
