@@ -42,11 +42,18 @@ async def watcher(
     return plan.model_copy(update={"off": await _absent(host, subject)})
 
 
+def unknown_critic(host: Host, kind: str) -> str | None:
+    """Why this host has nobody of that kind, if so."""
+    if kind in {WATCHDOG, JUDGE} or host.ports.critic is not None:
+        return None
+    return f"this host has no critic `{kind}`; known: {WATCHDOG}, {JUDGE}"
+
+
 async def _absent(host: Host, subject: CriticSubject) -> str:
     """Why the host's own critic does not watch; empty when it does."""
     critic = host.ports.critic
     if critic is None:
-        return f"this host has no critic `{subject.kind}`; known: {WATCHDOG}, {JUDGE}"
+        return unknown_critic(host, subject.kind) or ""
     try:
         async with asyncio.timeout(WATCHES_SECONDS):
             watches = await critic.watches(subject)

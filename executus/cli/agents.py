@@ -11,6 +11,7 @@ from executus.activities.conversation import Conversations
 from executus.activities.host import Host
 from executus.activities.human import ASK_HUMAN
 from executus.activities.resolve import Resolve
+from executus.activities.watchers import unknown_critic
 from executus.agent import RunnableAgent
 from executus.agents import Entry
 from executus.cli import exit as codes
@@ -103,12 +104,17 @@ def markdown(fields: dict[str, object]) -> str:
 
 
 def problems_of(entry: Entry, host: Host) -> tuple[str, ...]:
-    """What would keep the agent from running on this host, whoever asks."""
+    """What would keep the agent from running as it says on this host, whoever asks."""
     agent = entry.agent
     if agent is None:
         return (entry.problem or "no agent",)
     refusal = asyncio.run(_refusal(agent, host))
-    return (*_tool_problems(agent, host), *([refusal] if refusal else []))
+    absent = unknown_critic(host, agent.critic.kind) if agent.critic else None
+    return (
+        *_tool_problems(agent, host),
+        *([f"nobody would watch it: {absent}"] if absent else []),
+        *([refusal] if refusal else []),
+    )
 
 
 async def _refusal(agent: RunnableAgent, host: Host) -> str | None:

@@ -65,10 +65,11 @@ def test_broken_agents_are_listed_with_their_problem_beside_the_others(
         'tools = ["nope"]\nsub_agents = ["reader"]\nskills = ["none"]\n'
     )
     (folder / "slow.toml").write_text('model_tier = "slow"\n')
+    (folder / "watched.toml").write_text('[critic]\nkind = "watchdgo"\n')
     assert invoke(["agents", "--json"]) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     shown = {line["name"]: line for line in lines}
-    assert set(shown) == {"folder", "reader", "auditor", "broken", "lost", "slow"}
+    assert set(shown) == {"folder", "reader", "auditor", "broken", "lost", "slow", "watched"}
     wanted = {
         "source": "agents/auditor.md",
         "id": "auditor-1",
@@ -85,6 +86,8 @@ def test_broken_agents_are_listed_with_their_problem_beside_the_others(
     assert unknown.startswith("unknown tools: nope; tools of this host: calculate, list_files")
     assert "unknown agent 'none'; registered: auditor, folder, lost, reader" in delegates
     assert "no model tier or alias 'slow'" in shown["slow"]["problems"][0]
+    (nobody,) = shown["watched"]["problems"]
+    assert nobody.startswith("nobody would watch it: this host has no critic `watchdgo`; known: ")
 
 
 def test_show_prints_the_effective_agent_as_a_file_that_is_the_same_agent(
