@@ -1,13 +1,16 @@
 """Send a run an update, and wait for what it says."""
 
 import asyncio
+import time
 import uuid
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from temporalio.client import (
     Client,
+    WorkflowHandle,
     WorkflowUpdateFailedError,
+    WorkflowUpdateHandle,
     WorkflowUpdateRPCTimeoutOrCancelledError,
     WorkflowUpdateStage,
 )
@@ -19,6 +22,12 @@ from executus.errors import UserError
 ACCEPT_SECONDS = 15.0
 """For a worker to take an update up. Temporal's client asks for ever, and the server keeps an
 update in memory only until then: without an end, a run that no worker serves hangs its caller."""
+
+PASSING = frozenset({RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.FAILED_PRECONDITION})
+"""What a server answers that takes no update of a run just now: ten are on their way, or the run
+goes on as a new execution. Asked again with the same id, nothing is said twice."""
+LONGEST_PAUSE = 2.0
+"""Seconds between two such tries: 0.1, doubling up to this."""
 
 Said = TypeVar("Said", bound=Data)
 
@@ -35,19 +44,14 @@ async def update(
     """What a run answers to an update; with the same `update_id` again, what it answered then.
 
     Raises:
-        UserError: the run refuses it, has ended, is not known, or no worker took it up.
+        UserError: the run refuses it, has ended, is not known, no worker took it up, or the server
+            takes no more of them now.
         RPCError: the server cannot be reached.
     """
     handle = client.get_workflow_handle(run_id)
+    own_id = update_id or uuid.uuid4().hex
     try:
-        sent = await handle.start_update(  # pyright: ignore[reportUnknownMemberType]
-            name,
-            asked,
-            wait_for_stage=WorkflowUpdateStage.ACCEPTED,
-            id=update_id or uuid.uuid4().hex,
-            result_type=answer,
-            rpc_timeout=timedelta(seconds=ACCEPT_SECONDS),
-        )
+        sent = await _accepted(handle, name, asked, answer, own_id)
         said: Said = await sent.result()
     except WorkflowUpdateFailedError as error:
         raise UserError(str(error.cause)) from None
@@ -57,7 +61,35 @@ async def update(
         text = f"run {run_id}: no worker took this up within {ACCEPT_SECONDS:g} s, so it did not "
         raise UserError(text + "count; start one (executus worker) and say it again") from None
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        raise UserError(f"run {run_id}: {error.message}") from None
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise UserError(f"run {run_id}: {error.message}") from None
+        if error.status in PASSING:
+            raise UserError(f"run {run_id}: {error.message}; say it again later") from None
+        raise
     return said
+
+
+async def _accepted(
+    handle: WorkflowHandle[Any, Any], name: str, asked: Data, answer: type[Said], update_id: str
+) -> WorkflowUpdateHandle[Said]:
+    """The update, once the run has accepted it.
+
+    Raises:
+        RPCError: the server takes none, and that did not pass in time.
+    """
+    until, pause = time.monotonic() + ACCEPT_SECONDS, 0.1
+    while True:
+        try:
+            return await handle.start_update(  # pyright: ignore[reportUnknownMemberType]
+                name,
+                asked,
+                wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+                id=update_id,
+                result_type=answer,
+                rpc_timeout=timedelta(seconds=ACCEPT_SECONDS),
+            )
+        except RPCError as error:
+            if error.status not in PASSING or time.monotonic() + pause > until:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

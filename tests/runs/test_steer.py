@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from temporalio.client import Client
+from temporalio.service import RetryConfig
 
 from executus import Reason, Status
 from executus.errors import UserError
@@ -164,6 +165,33 @@ async def test_a_full_queue_and_an_empty_message_are_refused(env):
         out = await k.outcome(handle.id)
         assert out.result.status is Status.OK
         assert ear.heard == [[], [f"{n}" for n in range(MAX_STEER)]]
+
+
+async def test_more_who_wait_than_the_server_takes_at_once_are_all_heard_once(env):
+    """Temporal takes ten updates of a run at a time; those beyond are asked again by their id."""
+    target = env.client.service_client.config.target_host
+    impatient = RetryConfig(max_retries=1, max_elapsed_time_millis=50)
+    client = await Client.connect(target, retry_config=impatient)
+    texts, gate = {f"{n}" for n in range(14)}, Gate("tool.look")
+    heard: list[str] = []
+
+    async def until_all_are_heard(request):
+        heard[:] = [m.message.text for m in request.messages if m.message.role == "user"][1:]
+        await asyncio.sleep(0.1)
+        return say("ok") if texts <= set(heard) else call("look")
+
+    async with kit(env, client=client, tools=[look], interceptors=[gate]) as k:
+        fields = {"max_iterations": 200, "limits": {"same_tool_calls": 0}}
+        handle = await k.start(until_all_are_heard, tools=("look",), **fields)
+        await gate.entered.wait()
+        waiting = [asyncio.create_task(k.runs.steer_and_wait(handle.id, text)) for text in texts]
+        while not await pending(handle):
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)  # 0.5 s: those beyond the tenth have been refused by now
+        gate.open.set()
+        assert all(receipt.delivered for receipt in await asyncio.gather(*waiting))
+        assert (await k.runs.result(handle.id)).status is Status.OK
+        assert sorted(heard) == sorted(texts)
 
 
 async def test_a_message_that_meets_the_handover_is_said_once_also_when_it_is_sent_again(env):
