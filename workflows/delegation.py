@@ -37,6 +37,8 @@ SHARE_OF_TIME = 0.9
 OVERHEAD_BYTES = 60_000
 """Room in a child's result for what is not its output: newest steps, error, numbers."""
 READ_SECONDS = 20.0
+PHASE_OVER = "the time of its phase is up"
+"""Why a child stops whose parent does not."""
 MAX_RUN_ID = 255
 
 Handle = ChildWorkflowHandle[object, RunResult]
@@ -218,10 +220,9 @@ class Child:
 
     async def _stop_it(self, handle: Handle, outcome: asyncio.Task[RunResult | str]) -> None:
         """Ask it to stop, and wait as long as its cleanup may take."""
-        why = self._run.stop_why.error if self._run.stop_why else None
-        parent = self._run.key.run_id
+        stop, parent = self._run.stop_why, self._run.key.run_id
+        text = f"its parent stopped: {stop.error or 'cancelled'}" if stop else PHASE_OVER
         try:
-            text = f"its parent stopped: {why or 'cancelled'}"
             await handle.signal(contracts.SIGNAL_CANCEL, args=[text, f"run {parent}"])
         except TemporalError as error:
             workflow.logger.info("executus: child already gone: %s", error)

@@ -49,8 +49,9 @@ async def ends(k, handle, level: str, status: Status, reason: Reason) -> None:
     assert used == sorted(used, reverse=True), "what is used below counts above"
 
 
+@pytest.mark.parametrize("how", [Reason.CANCEL_SIGNAL, Reason.CANCEL_REQUEST])
 @pytest.mark.parametrize("level", LEVELS)
-async def test_a_cancel_at_each_level_ends_that_level_alone(env, level):
+async def test_a_cancel_at_each_level_ends_that_level_alone(env, level, how):
     async with kit(env, agents=agents(level)) as k:
         hung = asyncio.Event()
 
@@ -64,8 +65,11 @@ async def test_a_cancel_at_each_level_ends_that_level_alone(env, level):
         run_id = handle.id
         for _ in range(LEVELS.index(level)):
             run_id = (await k.runs.state(run_id)).steps[1].child_run_id
-        await k.runs.cancel(run_id, "enough")
-        await ends(k, handle, level, Status.CANCELLED, Reason.CANCEL_SIGNAL)
+        if how is Reason.CANCEL_SIGNAL:
+            await k.runs.cancel(run_id, "enough")
+        else:  # as the Temporal UI does it
+            await k.client.get_workflow_handle(run_id).cancel()
+        await ends(k, handle, level, Status.CANCELLED, how)
 
 
 @pytest.mark.parametrize("level", LEVELS)

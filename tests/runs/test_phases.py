@@ -5,13 +5,15 @@ import asyncio
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from executus import Reason, Status
+from executus import Reason, RunnableAgent, Status
+from executus.critic_view import CriticDecision
 from executus.limits import Defaults
 from executus.models.scripted import call, fail, hang, say
 from executus.phase import Phase
 from executus.tools import tool
 
 from .kit import activities, assert_closed_once, kit
+from .test_critic import OWN, Own
 from .test_long_runs import chain
 
 
@@ -159,6 +161,43 @@ async def test_the_runs_deadline_in_an_optional_last_phase_is_a_timeout(env):
         )
         out = await k.run(None, phases=made, max_runtime=1)
         assert (out.result.status, out.result.reason) == (Status.TIMEOUT, Reason.DEADLINE)
+        await assert_closed_once(k, out)
+
+
+async def test_a_kill_in_an_optional_last_phase_is_a_kill(env):
+    async with kit(env, critic=Own(CriticDecision(kill="it hangs"))) as k:
+        made = phases(
+            k, ("A", [say("a")], {}), ("B", [hang()], {"optional": True, "fallback": "masked"})
+        )
+        fields = {"max_runtime": 20, "critic": {**OWN, "idle_seconds": 3}}
+        out = await k.run(None, phases=made, **fields)
+        assert (out.result.status, out.result.reason) == (Status.KILLED, Reason.CRITIC)
+        assert "it hangs" in out.result.error
+        assert (out.result.output, out.result.usage.model_calls) == ("a", 1)
+        await assert_closed_once(k, out)
+
+
+async def test_a_phase_whose_time_is_up_stops_its_child_run_and_counts_it(env):
+    helper = RunnableAgent(name="helper", description="helps", model_tier="scripted/helper")
+    async with kit(env, agents=[helper]) as k:
+        k.scripts["helper"] = [call("nothing_of_that_name"), hang()]
+        late = {
+            "max_runtime": 2,
+            "optional": True,
+            "fallback": "alone",
+            "tools": ("agent__helper",),
+        }
+        made = phases(
+            k,
+            ("A", [call("agent__helper", prompt="help"), say("never")], late),
+            ("B", prompts([]), {"system_prompt": "{{A}}"}),
+        )
+        out = await k.run(None, phases=made, max_runtime=60, sub_agents=("helper",))
+        assert (out.result.status, out.result.output) == (Status.OK, "from [alone]")
+        child = await k.runs.result(out.result.steps[1].child_run_id)
+        assert child.status is Status.CANCELLED
+        assert "the time of its phase is up" in child.error
+        assert (out.result.descendants, out.result.usage.model_calls) == (1, 3)
         await assert_closed_once(k, out)
 
 
