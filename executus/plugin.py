@@ -20,6 +20,7 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, Worker, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from executus import json_schema
 from executus.activities.every import every_activity
 from executus.activities.host import Host
 from executus.agent import RunnableAgent
@@ -201,10 +202,12 @@ class ExecutusPlugin(SimplePlugin):
         """See base class; what is slow to import is there before the first task."""
         await asyncio.to_thread(self.host.models.load)
         await asyncio.to_thread(self.host.mcp.load)
+        await asyncio.to_thread(json_schema.load)
         await super().run_worker(worker, next)
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
         """See base class."""
+        json_schema.load()
         config = super().configure_replayer(config)
         if AgentRun not in (config.get("workflows") or ()):
             config["workflows"] = [*(config.get("workflows") or ()), *WORKFLOWS]

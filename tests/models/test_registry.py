@@ -198,3 +198,26 @@ async def test_a_worker_takes_no_task_before_all_is_loaded() -> None:
 
     await ExecutusPlugin(models=Watched({})).run_worker(cast("Any", None), work)
     assert order == ["loaded", "working"]
+
+
+def test_no_workflow_task_has_to_import_what_checks_arguments() -> None:
+    """A busy machine takes longer over it than the two seconds of Temporal's deadlock detection."""
+    program = """
+import asyncio, sys
+from temporalio.worker import Replayer
+from executus.plugin import ExecutusPlugin
+there = []
+
+async def work(worker):
+    there.append("jsonschema" in sys.modules)
+
+asyncio.run(ExecutusPlugin().run_worker(None, work))
+del sys.modules["jsonschema"]
+Replayer(workflows=[], plugins=[ExecutusPlugin()])
+there.append("jsonschema" in sys.modules)
+print(there)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[True, True]"
