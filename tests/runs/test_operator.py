@@ -17,6 +17,7 @@ from executus.converter import SharedConverter
 from executus.errors import ConfigError, ModelError
 from executus.models.registry import Models
 from executus.models.scripted import Scripted, call, calls, hang, say
+from executus.phase import Phase
 from executus.plugin import ExecutusPlugin
 from executus.runs import Runs
 from executus.tools import ToolContext, tool
@@ -274,6 +275,10 @@ async def test_the_users_codec_and_runner_are_kept_and_payloads_are_unreadable(e
         assert out.result.output == "the canary answer"
         raw = out.history.to_json()
         assert "canary" not in raw
+        out = await k.run([say("done")], phases=(Phase(name="canary"),))
+        raw = out.history.to_json()
+        assert "phase-1" in raw, "the id of a group of events is readable"
+        assert "canary" not in raw, "its label, the phase's name, is not"
 
 
 async def test_a_default_converter_becomes_executus_own_and_another_is_kept(env):
