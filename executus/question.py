@@ -1,5 +1,6 @@
 """Questions that a run puts to people: may this tool call be made, and what only they know."""
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -10,8 +11,8 @@ from executus.data import Data
 from executus.sanitize import json_text
 
 MAX_PATTERN = 200
-MAX_MATCHED = 2_000
-"""Characters of an argument that a pattern looks at."""
+MAX_MATCHED = 32_768
+"""Characters of an argument that a pattern is tried on: 50 ms of a workflow task at worst."""
 MAX_NOTE = 2_000
 MAX_ANSWER = 20_000
 
@@ -19,7 +20,9 @@ MAX_ANSWER = 20_000
 class ApprovalRule(Data):
     """Which tool calls need a person's yes. A call that matches all of it does.
 
-    Patterns are those of a shell: `*`, `?`, `[abc]`; case counts.
+    Patterns are those of a shell: `*`, `?`, `[abc]`; case counts. What no pattern can be tried on
+    matches each: a value longer than 32,768 characters, or one that is not of the type that the
+    tool's schema says.
     """
 
     tool: str = Field(default="*", min_length=1, max_length=MAX_PATTERN)
@@ -29,20 +32,34 @@ class ApprovalRule(Data):
     over_micro_usd: int | None = Field(default=None, ge=0)
     """Only once the run has spent so much; also when its cost is not known."""
 
-    def matches(self, tool: str, arguments: dict[str, JsonValue], spent: int | None) -> bool:
-        """Whether a call needs approval; `spent` in micro-USD so far."""
+    def matches(
+        self,
+        tool: str,
+        arguments: Mapping[str, JsonValue],
+        spent: int | None,
+        odd: Collection[str] = (),
+    ) -> bool:
+        """Whether a call needs approval.
+
+        Args:
+            tool: Its name.
+            arguments: As the tool takes them: with its defaults.
+            spent: Micro-USD so far; None = not known.
+            odd: Arguments that are not of the type that the tool's schema says.
+        """
         if not fnmatchcase(tool, self.tool):
             return False
         if self.over_micro_usd is not None and spent is not None and spent < self.over_micro_usd:
             return False
         return all(
-            name in arguments and fnmatchcase(_text(arguments[name]), pattern)
+            name in odd or (name in arguments and _fits(arguments[name], pattern))
             for name, pattern in self.arguments.items()
         )
 
 
-def _text(value: JsonValue) -> str:
-    return (value if isinstance(value, str) else json_text(value))[:MAX_MATCHED]
+def _fits(value: JsonValue, pattern: str) -> bool:
+    text = value if isinstance(value, str) else json_text(value)
+    return len(text) > MAX_MATCHED or fnmatchcase(text, pattern)
 
 
 QuestionKind = Literal["approval", "answer"]
@@ -59,7 +76,8 @@ class Question(Data):
     tool: str
     """The tool."""
     arguments: str
-    """JSON text of its arguments; hidden for tools with secret arguments."""
+    """JSON text of its arguments, with escapes for what cannot be seen; hidden for tools with
+    secret arguments."""
     text: str = ""
     """What the agent asks, for an `answer`."""
     options: tuple[str, ...] = ()

@@ -56,6 +56,15 @@ def clean_line(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def visible_text(text: str) -> str:
+    """The same with JSON's escape for every character that nobody sees.
+
+    For what a person decides on: marks of direction show another order than is meant, and terminals
+    obey control characters.
+    """
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 def cap_text(text: str, limit: int, note: str = "") -> Capped:
     """Clean `text` and bound it to `limit` UTF-8 bytes: head, a mark with the digest, tail.
 

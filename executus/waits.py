@@ -1,6 +1,7 @@
 """What a paused run waits for people to do, and the command that does it: for terminal and UI."""
 
 from executus.question import Question
+from executus.sanitize import visible_text
 from executus.state import LiveState
 
 
@@ -17,7 +18,8 @@ def question_lines(run_id: str, question: Question) -> tuple[str, str]:
     """A question for people, and how to settle it."""
     until = f"until {question.expires_at:%H:%M:%S} UTC"
     if question.kind == "answer":
-        options = f" [{' | '.join(question.options)}]" if question.options else ""
+        given = " | ".join(map(visible_text, question.options))
+        options = f" [{given}]" if given else ""
         return (
             f"{question.step_id} asks {until}: {question.text}{options}",
             f"executus answer {run_id} --step {question.step_id} TEXT",

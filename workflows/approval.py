@@ -1,5 +1,7 @@
 """Approval: ask people before a tool call is made, or for what only they know."""
 
+from collections.abc import Mapping
+
 from pydantic import JsonValue
 from temporalio import workflow
 
@@ -10,7 +12,7 @@ from executus.message import ToolCallPart
 from executus.plan import RunPlan, ToolDef
 from executus.question import Question, QuestionKind
 from executus.redact import Redactor
-from executus.sanitize import cap_text, clean_line
+from executus.sanitize import cap_text, clean_line, visible_text
 from executus.workflows.questions import Said, expiry
 from executus.workflows.run import Run
 
@@ -30,10 +32,13 @@ class Approval:
         """Whether a person has to say yes to this call."""
         if tool.human:
             return False
+        if tool.requires_approval or not self._plan.approvals:
+            return tool.requires_approval
         spent = self._run.ledger.cost_micro_usd
-        return tool.requires_approval or any(
-            rule.matches(tool.name, arguments, spent) for rule in self._plan.approvals
-        )
+        named = {name for rule in self._plan.approvals for name in rule.arguments}
+        taken = _taken(tool.parameters, arguments)
+        odd = [name for name in named & taken.keys() if _is_odd(tool.parameters, name, taken[name])]
+        return any(rule.matches(tool.name, taken, spent, odd) for rule in self._plan.approvals)
 
     async def refusal(self, step_id: str, call: ToolCallPart, tool: ToolDef) -> str | None:
         """Ask; None when the call may be made, else what the model is told."""
@@ -77,6 +82,7 @@ class Approval:
     ) -> Question:
         run = self._run
         arguments = parse_object(call.arguments)
+        text = self._redactor.text(str(arguments.get("question", ""))) if tool.human else ""
         options = arguments.get("options") if tool.human else None
         size = len(call.arguments)
         whole = "\n".join((run.key.run_id, step_id, tool.name, tool.digest, call.arguments))
@@ -85,10 +91,28 @@ class Approval:
             step_id=step_id,
             kind=kind,
             tool=tool.name,
-            arguments=cap_text(self._redactor.text(shown), MAX_SHOWN).text,
-            text=clean_line(str(arguments.get("question", "")), 2_000) if tool.human else "",
+            arguments=cap_text(visible_text(self._redactor.text(shown)), MAX_SHOWN).text,
+            text=clean_line(text, 2_000),
             options=tuple(str(o) for o in options) if isinstance(options, list) else (),
             digest=digest(whole.encode()),
             asked_at=workflow.now(),
             expires_at=expiry(self._plan.bounds.approval_seconds, run.clock.deadline_at),
         )
+
+
+def _taken(schema: Mapping[str, JsonValue], given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Arguments as the tool takes them: with its defaults for those that are left out."""
+    properties = schema.get("properties")
+    known = properties.items() if isinstance(properties, dict) else ()
+    defaults = {n: p["default"] for n, p in known if isinstance(p, dict) and "default" in p}
+    return {**defaults, **given}
+
+
+def _is_odd(schema: Mapping[str, JsonValue], name: str, value: JsonValue) -> bool:
+    """Whether a value is none of its type: a tool may take `yes` or 1 for true all the same."""
+    properties = schema.get("properties")
+    if not isinstance(properties, dict) or name not in properties:
+        return False
+    alone = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    wanted: dict[str, JsonValue] = {**alone, "properties": {name: properties[name]}}
+    return value_problem({name: value}, wanted) is not None

@@ -9,6 +9,7 @@ from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from executus.cli import exit as codes
+from executus.cli.checked import checked
 from executus.cli.sweep import plain_client
 from executus.cli.user import user
 from executus.errors import UserError
@@ -31,7 +32,7 @@ DIGEST = click.option("--digest", help="Say it to exactly this call, as `--list`
 @AS
 @NOTE
 @DIGEST
-@click.option("--list", "listed", is_flag=True, help="Only show what waits.")
+@click.option("--list", "listed", is_flag=True, help="Only show what waits, in sub-agents too.")
 def approve(
     *, run_id: str, step_id: str | None, by: str | None, note: str, digest: str | None, listed: bool
 ) -> int:
@@ -71,13 +72,21 @@ def answer(
 async def _list(run_id: str) -> int:
     async with AsyncExitStack() as stack:
         runs = Runs(await plain_client(stack, load_settings()))
-        questions = (await _state(runs, run_id)).questions
-    for question in questions:
-        what, how = question_lines(run_id, question)
+        family = [await _state(runs, run_id)]
+        for state in family:  # it grows meanwhile: a person is shown what waits anywhere below
+            family += [await _state(runs, child) for child in _children(state)]
+    waiting = [(state.run_id, question) for state in family for question in state.questions]
+    for whose, question in waiting:
+        what, how = question_lines(whose, question)
         click.echo(f"{what}\n  {how}")
-    if not questions:
+    if not waiting:
         click.echo(f"{run_id} waits for nobody", err=True)
     return codes.OK
+
+
+def _children(state: LiveState) -> list[str]:
+    """Runs of sub-agents that go on."""
+    return [s.child_run_id for s in state.steps if s.child_run_id and s.status == "running"]
 
 
 async def _decide(
@@ -92,9 +101,9 @@ async def _decide(
     async with AsyncExitStack() as stack:
         runs = Runs(await plain_client(stack, load_settings()))
         question = _pick(await _state(runs, run_id), step_id, "approval")
-        decision = Decision(
-            step_id=question.step_id, digest=digest or question.digest, by=_who(by), note=note
-        )
+        shown = digest or question.digest
+        with checked(Decision):
+            decision = Decision(step_id=question.step_id, digest=shown, by=_who(by), note=note)
         await decide(runs, run_id, decision)
     done = "approved" if decide is Runs.approve else "denied"
     click.echo(f"{done} {question.step_id}: {question.tool} {question.arguments}")
@@ -107,9 +116,9 @@ async def _answer(
     async with AsyncExitStack() as stack:
         runs = Runs(await plain_client(stack, load_settings()))
         question = _pick(await _state(runs, run_id), step_id, "answer")
-        given = Answer(
-            step_id=question.step_id, digest=digest or question.digest, by=_who(by), text=text
-        )
+        shown = digest or question.digest
+        with checked(Answer):
+            given = Answer(step_id=question.step_id, digest=shown, by=_who(by), text=text)
         await runs.answer(run_id, given)
     click.echo(f"answered {question.step_id}: {question.text}")
     return codes.OK
@@ -148,4 +157,7 @@ def _problem(
     if step_id is None and waiting:
         return f"{state.run_id}: several steps wait for an {kind}: name one of {names}"
     at = f" at {step_id}" if step_id else ""
-    return f"{state.run_id} ({state.stage}): no {kind} is asked for{at}; waiting: {names or 'none'}"
+    waits = f"waiting: {names or 'none'}"
+    if _children(state):
+        waits += f"; of its sub-agents: executus approve {state.run_id} --list"
+    return f"{state.run_id} ({state.stage}): no {kind} is asked for{at}; {waits}"

@@ -12,12 +12,12 @@ from executus.agents import is_agent_file, load_agent, load_catalogue
 from executus.agents.declared import IN_CODE
 from executus.cli import log
 from executus.cli.attach import read_attachments
+from executus.cli.checked import checked
 from executus.cli.compose import agents_option, with_agents
 from executus.cli.session import Order, execute
 from executus.delivery_target import DeliveryTarget
 from executus.demo.agent import folder_agent
 from executus.errors import ConfigError
-from executus.explain import explain
 from executus.settings import load_settings
 
 LOG_FILE = "run.log"
@@ -102,13 +102,9 @@ def parse_target(text: str) -> DeliveryTarget:
     Raises:
         ConfigError: it names none.
     """
-    from pydantic import ValidationError  # noqa: PLC0415 - only on the failing path
-
     kind, _, address = text.partition(":")
-    try:
+    with checked(DeliveryTarget):
         return DeliveryTarget(kind=kind, address=address)
-    except ValidationError as error:
-        raise ConfigError(explain(error, DeliveryTarget)) from None
 
 
 def choose_agent(
@@ -147,9 +143,5 @@ def _from_folders(name: str, folders: Sequence[Path]) -> RunnableAgent | None:
 
 
 def _changed(agent: RunnableAgent, given: dict[str, Any]) -> RunnableAgent:
-    from pydantic import ValidationError  # noqa: PLC0415 - only on the failing path
-
-    try:
+    with checked(RunnableAgent):
         return RunnableAgent.model_validate(agent.model_dump() | given)
-    except ValidationError as error:
-        raise ConfigError(explain(error, RunnableAgent)) from None

@@ -10,6 +10,7 @@ import click
 
 from executus.backstop import Backstop
 from executus.cli import exit as codes
+from executus.cli.checked import checked
 from executus.cli.compose import agents_option, with_agents
 from executus.cli.run import choose_agent
 from executus.cli.span import SPAN
@@ -64,10 +65,9 @@ def add(
 ) -> int:
     """Create a schedule that asks an agent PROMPT; a run's id is NAME and the time."""
     settings = with_agents(load_settings(), folders)
-    request = RunRequest(
-        agent=choose_agent(agent, settings.agents),
-        invocation=Invocation(prompt=prompt, caller_id=caller, channel_id=f"schedule:{name}"),
-    )
+    with checked(Invocation):
+        invocation = Invocation(prompt=prompt, caller_id=caller, channel_id=f"schedule:{name}")
+    request = RunRequest(agent=choose_agent(agent, settings.agents), invocation=invocation)
     times = Times(cron=cron, every=every, zone=zone)
 
     async def work(schedules: Schedules) -> None:

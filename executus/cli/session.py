@@ -18,6 +18,7 @@ from temporalio.worker import Worker
 from executus.agent import RunnableAgent
 from executus.cli import exit as codes
 from executus.cli.attach import Attachments
+from executus.cli.checked import checked
 from executus.cli.compose import Composition, compose
 from executus.cli.follow import Follower, interrupts
 from executus.cli.live import View, labelled, open_view, summary_lines
@@ -119,7 +120,9 @@ async def _follow(session: Session, console: Console) -> int:
     runs = Runs(session.client, task_queue=session.task_queue, files=session.files)
     signals = interrupts()
     if order.prompt is not None:
-        await runs.start(await _request(session, order.prompt))
+        with checked(Invocation):
+            request = await _request(session, order.prompt)
+        await runs.start(request)
     follower = Follower(runs, run_id, session.view, signals)
     with session.view as view:
         result = await follower.wait()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from temporalio.client import Client
 
-from executus import Reason, Status
+from executus import Reason, RunnableAgent, Status
 from executus.cli.app import invoke
 from executus.digest import digest
 from executus.errors import UserError
@@ -36,6 +36,12 @@ async def read(path: str) -> str:
 async def login(password: str) -> str:
     """Log in."""
     return f"in with {len(password)} characters"
+
+
+@tool(effect="pure")
+async def walk(path: str, root: str = "/etc", follow: bool = False) -> str:
+    """List a folder."""
+    return f"{root}/{path} {follow}"
 
 
 TOOLS = [send, read, login]
@@ -176,6 +182,42 @@ async def test_a_rule_asks_for_what_it_names_and_lets_the_rest_run(env, real_tim
         assert [s.status for s in out.result.steps if s.kind == "tool.read"] == ["complete"] * 2
 
 
+PADDED = "/etc/passwd" + "/" * 3_000 + "shadow"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "arguments"),
+    [
+        ({"path": "*shadow"}, {"path": PADDED}),
+        ({"path": "*shadow*"}, {"path": "x" * 40_000 + "shadow"}),
+        ({"root": "/etc"}, {"path": "passwd"}),
+        ({"follow": "true"}, {"path": "a", "follow": "yes"}),
+        ({"follow": "true"}, {"path": "a", "follow": 1}),
+    ],
+    ids=["behind padding", "longer than is looked at", "by default", "as a word", "as a number"],
+)
+async def test_no_way_to_write_an_argument_gets_around_a_rule(env, real_time, pattern, arguments):
+    rules = (ApprovalRule(tool="walk", arguments=pattern),)
+    async with kit(env, tools=[walk], client=real_time) as k:
+        script = [call("walk", path="a", root="/srv"), call("walk", **arguments), say("done")]
+        handle = await k.start(script, tools=("walk",), approvals=rules)
+        (question,) = await asked(k, handle.id)
+        assert question.step_id == "m2.t1", "what the rule does not name was asked for"
+        await k.runs.deny(handle.id, yes(question))
+        assert "tool.walk" in (await k.outcome(handle.id)).activities
+
+
+async def test_a_person_sees_every_character_of_what_they_approve(env, real_time):
+    hidden = "a\u202egpj.exe\u200b\u009b2J"
+    async with kit(env, tools=TOOLS, client=real_time) as k:
+        handle = await k.start([call("send", to=hidden), say("done")], tools=NAMES)
+        (question,) = await asked(k, handle.id)
+        assert question.arguments == '{"to": "a\\u202egpj.exe\\u200b\\u009b2J"}'
+        await k.runs.approve(handle.id, yes(question))
+        assert (await k.runs.result(handle.id)).status is Status.OK
+        assert SENT[0] == hidden
+
+
 async def test_secret_arguments_are_shown_to_nobody(env, real_time):
     async with kit(env, tools=TOOLS, client=real_time) as k:
         script = [call("login", password="hunter2 hunter2"), say("done")]
@@ -257,6 +299,10 @@ async def test_the_command_line_shows_approves_denies_and_answers(
         assert f"executus answer {handle.id} --step m1.t3 TEXT" in out
         code, out = await command("approve", handle.id)
         assert (code, "name one of m1.t1, m1.t2" in out) == (2, True), out
+        code, out = await command("approve", handle.id, "m1.t1", "--note", "x" * 2_001)
+        assert (code, "`note`: String should have at most 2000" in out) == (2, True), out
+        code, out = await command("answer", handle.id, "")
+        assert (code, "`text`: String should have at least 1" in out) == (2, True), out
         code, out = await command("approve", handle.id, "m1.t1", "--as", "bob")
         assert (code, "approved m1.t1" in out) == (0, True), out
         code, out = await command("deny", handle.id, "--as", "bob", "--note", "no")
@@ -265,3 +311,26 @@ async def test_the_command_line_shows_approves_denies_and_answers(
         assert (code, "answered m1.t3" in out) == (0, True), out
         assert (await k.runs.result(handle.id)).status is Status.OK
         assert SENT == ["ann"]
+
+
+async def test_whoever_looks_at_a_run_sees_what_its_sub_agents_ask(
+    env, real_time, monkeypatch, capsys
+):
+    monkeypatch.setenv("TEMPORAL_ADDRESS", env.client.service_client.config.target_host)
+    leaf = RunnableAgent(name="leaf", model_tier="scripted/leaf", tools=("send",))
+    async with kit(env, tools=TOOLS, agents=[leaf], client=real_time) as k:
+        k.scripts["leaf"] = [call("send", to="eve"), say("sent")]
+        script = [call("agent__leaf", prompt="write to eve"), say("done")]
+        handle = await k.start(script, sub_agents=("leaf",))
+        child = ""
+        while not child:
+            steps = (await k.runs.state(handle.id)).steps
+            child = next((step.child_run_id for step in steps if step.child_run_id), "")
+        (question,) = await asked(k, child)
+        assert await asyncio.to_thread(invoke, ["approve", handle.id, "--list"]) == 0
+        assert f"executus approve {child} m1.t1" in capsys.readouterr().out
+        assert await asyncio.to_thread(invoke, ["approve", handle.id]) == 2
+        assert f"executus approve {handle.id} --list" in capsys.readouterr().err
+        await k.runs.approve(child, yes(question))
+        assert (await k.runs.result(handle.id)).status is Status.OK
+        assert SENT == ["eve"]
