@@ -10,6 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from executus.activities.host import Host
 from executus.contracts import ORIGIN, PAGE_BYTES, QUERY_FORK_POINT, QUERY_TRANSCRIPT
+from executus.fork_end import before_answer, consistent
 from executus.origin import ForkAsk, ForkPoint, OriginInput, OriginPage
 from executus.transcript import Transcript, TranscriptPage
 
@@ -78,9 +79,9 @@ class ReadOrigin:
                 f"the history of {origin.run_id} is gone; only its end is kept: leave out the step"
             )
             _refuse(text)
-        messages = copy.messages
-        if asked.drop_answer and messages and messages[-1].role == "assistant":
-            messages = messages[:-1]
+        messages = copy.messages[: consistent(copy.messages)]
+        if asked.drop_answer:
+            messages = messages[: before_answer(messages)]
         page = Transcript(messages).page(asked.start, PAGE_BYTES)
         return OriginPage(
             source=CHECKPOINT,

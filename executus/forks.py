@@ -26,7 +26,7 @@ async def fork_request(
         client: Knows the run to go on from.
         origin: Which run, and up to where.
         agent: Another agent; None = that run's.
-        model_tier: A tier or model spec in place of the agent's own.
+        model_tier: A tier or model spec; None = that run's, or the own one of another agent.
         prompt: What to say next; empty = let the model answer again.
         run_id: The new run's id; None = a generated one.
         caller_id: Who forks; None = that run's caller. Of another caller no fork is made.
@@ -34,7 +34,7 @@ async def fork_request(
     Raises:
         UserError: Temporal has forgotten that run, and no agent or caller is given.
     """
-    asked = await _request_of(client, origin.run_id)
+    asked = await request_of(client, origin.run_id)
     if asked is None and (agent is None or caller_id is None):
         text = (
             f"Temporal knows no run {origin.run_id}: from a checkpoint it can go on with an agent "
@@ -42,6 +42,8 @@ async def fork_request(
         raise UserError(text + "and a caller given (--agent, --caller)")
     given = asked.invocation if asked else Invocation()
     chosen = agent if agent is not None else (asked.agent if asked else "")
+    if asked is not None and agent is None:
+        model_tier = model_tier or asked.model_tier
     return RunRequest(
         agent=chosen,
         invocation=Invocation(
@@ -50,14 +52,18 @@ async def fork_request(
             caller_id=caller_id or given.caller_id,
             tenant_id=given.tenant_id,
             channel_id=given.channel_id,
+            priority=given.priority,
         ),
         model_tier=model_tier,
         origin=origin,
     )
 
 
-async def _request_of(client: Client, run_id: str) -> RunRequest | None:
-    """What a run was started with, from the first event of its first execution."""
+async def request_of(client: Client, run_id: str) -> RunRequest | None:
+    """What a run was started with, from the first event of its first execution.
+
+    None when Temporal knows no such run.
+    """
     execution: str | None = None
     try:
         while True:

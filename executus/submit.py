@@ -19,6 +19,8 @@ DESCRIPTION = (
     "Hand in the final result: its arguments are the result. Call it once, alone, when the work is "
     "done: the first call that matches ends the run, and nothing beside it is carried out."
 )
+ACCEPTED = "accepted: it is the result of the run"
+"""What a call is told whose result was taken."""
 HINT = f"When you are done, hand in the result by calling the tool `{SUBMIT}`; no text replaces it."
 """Below the system prompt of a target that has the tool."""
 

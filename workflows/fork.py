@@ -1,22 +1,22 @@
 """Fork: where a conversation can be taken up by another run, and taking it up."""
 
 import asyncio
-from collections.abc import Sequence
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from executus import contracts
 from executus.errors import RunError
-from executus.message import Message
+from executus.fork_end import before_answer, consistent, whole_turn
 from executus.origin import ForkAsk, ForkPoint, OriginInput, OriginPage
 from executus.request import RunRequest
 from executus.status import Reason, Status
 from executus.workflows.opening import has_content
 from executus.workflows.perform import Options, perform
 from executus.workflows.run import Run
-from executus.workflows.submissions import is_accepted
 
+CLOSED = ".closing"
+"""End of the step id of a closing answer, which is of no iteration."""
 READ_SECONDS = 300.0
 """For reading the other run: a closed one is replayed to answer."""
 
@@ -33,43 +33,22 @@ def fork_point(run: Run, asked: ForkAsk) -> ForkPoint:
     if asked.step_id is not None:
         turn = asked.step_id.partition(".")[0]
         turns = [
-            i for s, i in ledger.messages.items() if s.partition(".")[0] == turn and ".t" not in s
+            index
+            for step_id, index in ledger.messages.items()
+            if step_id.partition(".")[0] == turn and ".t" not in step_id and CLOSED not in step_id
         ]
         if not turns:
             earlier = workflow.info().continued_run_id
             done = ", ".join(s for s in ledger.messages if "." not in s) or "none"
             why = f"step {asked.step_id} is not there, or brought no message; model turns: {done}"
             return point.model_copy(update={"earlier": earlier, "problem": why})
-        end = max(turns) + 1
-        while end < len(messages) and messages[end].role == "tool":
-            end += 1
-    end = _consistent(run, end)
+        end = whole_turn(messages, max(turns))
+    end = consistent(messages[:end])
     if asked.drop_answer:
-        end = _before_answer(messages[:end])
+        end = before_answer(messages[:end])
     if end == 0:
         return point.model_copy(update={"problem": "it has no conversation yet"})
     return point.model_copy(update={"end": end})
-
-
-def _consistent(run: Run, end: int) -> int:
-    """Without a model turn at the end whose calls are not all answered yet."""
-    messages = run.transcript.messages
-    last = end - 1
-    while last >= 0 and messages[last].role == "tool":
-        last -= 1
-    if last >= 0 and len(messages[last].tool_calls) > end - 1 - last:
-        return last
-    return end
-
-
-def _before_answer(messages: Sequence[Message]) -> int:
-    """How many there are before the answer at the end: a text, or a result that was handed in."""
-    turn = len(messages) - 1
-    while turn >= 0 and messages[turn].role == "tool":
-        turn -= 1
-    answered = turn >= 0 and messages[turn].role == "assistant"
-    texts = turn == len(messages) - 1
-    return turn if answered and (texts or is_accepted(messages[turn + 1 :])) else len(messages)
 
 
 async def take_up(run: Run, request: RunRequest) -> None:

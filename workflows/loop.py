@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from executus.contracts import ModelStepOutput
 from executus.errors import RunError
+from executus.fork_end import CLOSING, NOT_RUN, WRAP_UP
 from executus.message import Message, TextPart, ToolCallPart, ToolResultPart
 from executus.plan import RunPlan
 from executus.status import Reason, Status
@@ -34,16 +35,7 @@ ASK_AGAIN = 60.0
 EDGES = frozenset({Reason.TOKEN_LIMIT, Reason.COST_LIMIT})
 """Limits of the run itself: one last answer fits below them."""
 
-NOT_RUN = "not run: the run has reached its limit of {limit} iterations"
 TOO_MANY = "not run: more than {limit} tool calls in one turn; ask for fewer at a time"
-WRAP_UP = (
-    "[executus] The run's spending limit is reached; no more tools will run. Give your best final "
-    "answer now from what you have, and say what is missing."
-)
-CLOSING = (
-    "[executus] The limit of {limit} iterations is reached; no more tools will run. Give your best "
-    "final answer now from what you have, and say what is missing."
-)
 BARE = "the one call of a bare phase asked for tools"
 
 

@@ -1,17 +1,16 @@
 """Submissions: what calls of `submit` in a reply lead to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from executus.contracts import ModelStepOutput
-from executus.message import Message, ToolResultPart
+from executus.message import ToolResultPart
 from executus.output_schema import Schema
 from executus.sanitize import json_text
 from executus.status import Reason, Status
-from executus.submit import SUBMIT, submitted
+from executus.submit import ACCEPTED, submitted
 from executus.workflows.ending import Ending
 
-ACCEPTED = "accepted: it is the result of the run"
 LATE = "ignored: the first result that matched was accepted"
 BESIDE = "not run: a result was handed in beside this call, and ended the run"
 INVALID = "not accepted: {why}. Correct it and call `{name}` again"
@@ -66,12 +65,3 @@ def handed_in(
             answers.setdefault(call.id, part)
     why = next((w for w in invalid.values() if w is not None), None)
     return Submissions(answers, ending, None if ending or set_aside else why, text)
-
-
-def is_accepted(answers: Iterable[Message]) -> bool:
-    """Whether these answers of one turn's calls say that a result was accepted."""
-    parts = (part for message in answers for part in message.parts)
-    return any(
-        isinstance(part, ToolResultPart) and part.name == SUBMIT and part.text == ACCEPTED
-        for part in parts
-    )

@@ -41,6 +41,8 @@ def fork(
     It has its own id, budget, limits and record, which names where it comes from. Without --input
     a final answer of RUN is left out, and the model answers again.
     """
+    if not run_id:
+        raise ConfigError("name the RUN to go on from")
     if new_id == run_id:
         raise ConfigError(f"--id {new_id} is the run to go on from: a fork is a new run")
     settings = with_agents(load_settings(), folders)

@@ -26,7 +26,7 @@ from executus.cli.place import Place, has_worker, open_place
 from executus.connect import connect
 from executus.delivery_target import DeliveryTarget
 from executus.errors import ConfigError
-from executus.forks import fork_request
+from executus.forks import fork_request, request_of
 from executus.invocation import Invocation
 from executus.origin import Origin
 from executus.request import RunRequest
@@ -94,6 +94,8 @@ async def execute(order: Order, settings: Settings) -> int:
         if order.prompt is None and known is None:
             msg = f"no run `{run_id}` here; give a PROMPT to start it"
             raise ConfigError(msg)
+        if known is not None and order.origin is not None:
+            await _same_fork(client, order, run_id)
         # A fork goes where the run it is of has its workers: only they can tell its conversation.
         near = known or (await _known(client, order.origin.run_id) if order.origin else None)
         task_queue, here = await _task_queue(client, settings, order, run_id, near)
@@ -196,6 +198,18 @@ def _left(session: Session) -> list[str]:
     ]
     link = session.place.link(session.client, session.run_id)
     return [*lines, labelled("ui", link)] if link else lines
+
+
+async def _same_fork(client: Client, order: Order, run_id: str) -> None:
+    """See that a run which is there already is the fork that is asked for.
+
+    Raises:
+        ConfigError: it is another run; shown, it would pass for the fork.
+    """
+    made = await request_of(client, run_id)
+    if made is None or (made.origin, made.invocation.prompt) != (order.origin, order.prompt):
+        msg = f"--id {run_id} is there already and is another run: choose another id"
+        raise ConfigError(msg)
 
 
 async def _known(client: Client, run_id: str) -> WorkflowExecutionDescription | None:

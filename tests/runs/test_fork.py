@@ -32,6 +32,13 @@ async def look(n: int) -> str:
     return f"seen {n}"
 
 
+@tool(effect="pure", image_bytes=1_000)
+async def shot(context: ToolContext) -> str:
+    """Take a picture."""
+    context.attach_image(b"\x89PNG\r\n\x1a\n picture")
+    return "taken"
+
+
 @pytest.fixture(autouse=True)
 def nothing_ran():
     RAN.clear()
@@ -115,6 +122,45 @@ async def test_a_running_run_is_forked_at_its_last_answered_step_and_not_disturb
         assert (await k.runs.state(handle.id)).stage == "running"
         await k.runs.cancel(handle.id)
         assert (await k.runs.result(handle.id)).status is Status.CANCELLED
+
+
+async def test_a_fork_of_a_run_out_of_iterations_is_not_told_that_it_is_out_of_them(env):
+    async with kit(env, tools=[look]) as k:
+        k.scripts["good"] = looks(k)
+        source = await k.run(looks(k), tools=("look",), max_iterations=2)
+        assert source.result.reason is Reason.MAX_ITERATIONS
+        for step in (None, "m2"):
+            RAN.clear()
+            more = RunnableAgent(name="x", model_tier="scripted/good", tools=("look",))
+            out = await forked(k, source.result.run_id, step, agent=more)
+            assert out.result.output == "seen 1, seen 2, seen 3; last: tool", step
+            transcript = await k.client.get_workflow_handle(out.result.run_id).query("transcript")
+            assert "limit of" not in str(transcript), step
+            assert RAN == [2, 3], "what the limit cut off was not made up for"
+
+
+async def test_a_fork_at_a_step_has_the_images_that_its_calls_attached(env):
+    async with kit(env, tools=[shot]) as k:
+        k.scripts["seen"] = lambda r: say(str([m.message.role for m in r.messages]))
+        source = await k.run([call("shot"), fail("request_rejected", "no")], tools=("shot",))
+        out = await forked(k, source.result.run_id, "m1", model_tier="scripted/seen")
+        assert out.result.output == "['user', 'assistant', 'tool', 'user']"
+
+
+async def test_a_fork_runs_on_the_model_and_with_the_priority_of_the_run_it_comes_from(env):
+    async with kit(env, tools=[look]) as k:
+        k.scripts["good"] = looks(k)
+        asked = k.request(lambda _: say("of the agent's own"), tools=("look",))
+        first = asked.invocation.model_copy(update={"priority": 2})
+        update = {"model_tier": "scripted/good", "invocation": first}
+        source = await k.runs.run(asked.model_copy(update=update))
+        out = await forked(k, source.run_id, "m1")
+        assert out.result.output.startswith("seen 1, seen 2, seen 3")
+        started = out.history.events[0].workflow_execution_started_event_attributes
+        assert started.priority.priority_key == 2
+        other = asked.agent.model_copy(update={"name": "other"})
+        own = await forked(k, source.run_id, "m1", agent=other)
+        assert own.result.output == "of the agent's own"
 
 
 async def test_a_fork_reads_a_run_of_several_executions_at_an_early_step(env):
@@ -209,6 +255,25 @@ async def test_a_run_that_temporal_has_forgotten_goes_on_from_its_copy(env, tmp_
         assert other.result.reason is Reason.INVALID_REQUEST
 
 
+async def test_a_copy_is_taken_up_as_the_run_itself_without_an_answer_however_it_was_given(
+    env, tmp_path
+):
+    folder = FolderCheckpoints(tmp_path / "copies")
+    async with kit(env, tools=[look], ports=Ports(checkpointer=folder)) as k:
+        k.scripts["seen"] = lambda r: call("submit", value=[m.message.role for m in r.messages])
+        schema = {"type": "array", "items": {"type": "string"}}
+        source = await k.run(
+            [call("look", n=1), call("submit", value=["a"])], tools=("look",), output_schema=schema
+        )
+        assert source.result.structured == ["a"]
+        copy = await folder.load(source.result.run_id)
+        await folder.save(copy.model_copy(update={"run_id": "gone"}))
+        agent = RunnableAgent(name="x", model_tier="scripted/seen", output_schema=schema)
+        for run_id in (source.result.run_id, "gone"):
+            out = await forked(k, run_id, agent=agent, caller_id="ann")
+            assert out.result.structured == ["user", "assistant", "tool"], run_id
+
+
 async def test_an_older_copy_that_arrives_late_changes_nothing_and_a_broken_one_is_named(tmp_path):
     folder = FolderCheckpoints(tmp_path)
     from datetime import UTC, datetime
@@ -243,6 +308,8 @@ async def test_the_command_line_forks_a_run(env, monkeypatch, capfd, tmp_path):
         assert "written m3 or m3.t2" in capfd.readouterr().err
         assert await asyncio.to_thread(invoke, ["fork", run_id, "--id", run_id]) == 2
         assert "a fork is a new run" in capfd.readouterr().err
+        assert await asyncio.to_thread(invoke, ["fork", ""]) == 2
+        assert "name the RUN" in capfd.readouterr().err
 
 
 @tool
