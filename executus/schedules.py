@@ -1,5 +1,6 @@
 """Schedules: start agent runs at set times, by Temporal Schedules."""
 
+import re
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,9 +26,14 @@ from executus.errors import UserError
 from executus.priority import priority_of
 from executus.request import RunRequest
 from executus.sanitize import clean_line
+from executus.workflows.opening import has_content
 
 PREFIX = "executus.run."
 """Schedule ids of ours begin with it."""
+NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+"""A run's id is the name and the time, and has 255 characters at most."""
+SHORTEST = timedelta(seconds=1)
+"""Temporal's shortest interval."""
 CATCH_UP = timedelta(hours=1)
 """Missed starts that are made up for when Temporal was away; its own default is a year of them."""
 
@@ -90,14 +96,14 @@ class Schedules:
         """Create a schedule; each run's id is its name and the time.
 
         Raises:
-            UserError: there is one of that name, or the times mean nothing.
+            UserError: there is one of that name, the times mean nothing or never come, or its runs
+                could not begin.
         """
-        if request.invocation.run_id is not None:
-            raise UserError("a schedule starts many runs: leave run_id out of the invocation")
-        if bool(times.cron) == (times.every is not None):
-            raise UserError(f"schedule {name}: give cron expressions or an interval, one of both")
+        problem = _problem(name, request, times)
+        if problem is not None:
+            raise UserError(problem)
         try:
-            await self._client.create_schedule(
+            made = await self._client.create_schedule(
                 PREFIX + name,
                 Schedule(
                     action=self._action(name, request),
@@ -113,6 +119,9 @@ class Schedules:
             if error.status is not RPCStatusCode.INVALID_ARGUMENT:
                 raise
             raise UserError(f"schedule {name}: {error.message}") from None
+        if not (await made.describe()).info.next_action_times:
+            await made.delete()
+            raise UserError(f"schedule {name}: there is no such time: it would never start a run")
 
     async def list(self) -> list[Scheduled]:
         """All of ours, by name."""
@@ -163,6 +172,21 @@ class Schedules:
             priority=priority_of(request.invocation),
             static_summary=clean_line(f"{agent} on schedule {name}", 200),
         )
+
+
+def _problem(name: str, request: RunRequest, times: Times) -> str | None:
+    """Why there can be no such schedule, if there cannot."""
+    if NAME.fullmatch(name) is None:
+        return f"schedule {clean_line(name, 40)!r}: a name has 1 to 200 characters, no controls"
+    if request.invocation.run_id is not None:
+        return "a schedule starts many runs: leave run_id out of the invocation"
+    if request.origin is None and not has_content(request.invocation):
+        return f"schedule {name}: nothing is asked: give the invocation a prompt, inputs or files"
+    if bool(times.cron) == (times.every is not None):
+        return f"schedule {name}: give cron expressions or an interval, one of both"
+    if times.every is not None and times.every < SHORTEST:
+        return f"schedule {name}: an interval has a second or more"
+    return None
 
 
 def _spec(times: Times) -> ScheduleSpec:

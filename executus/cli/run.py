@@ -21,6 +21,9 @@ from executus.errors import ConfigError
 from executus.settings import load_settings
 
 LOG_FILE = "run.log"
+PRIORITY = click.option(
+    "--priority", type=click.IntRange(1, 5), help="1 goes first, 5 last; 3 by default."
+)
 
 
 @click.command()
@@ -50,6 +53,7 @@ LOG_FILE = "run.log"
     help="Where the outcome goes too: stdout, file, file:NAME.jsonl, webhook:NAME, webhook:URL.",
 )
 @click.option("--caller", default="cli", show_default=True, metavar="ID", help="Who asks.")
+@PRIORITY
 def run(
     *,
     prompt: str | None,
@@ -63,6 +67,7 @@ def run(
     attach: tuple[Path, ...],
     deliver: str | None,
     caller: str,
+    priority: int | None,
 ) -> int:
     """Run an agent on PROMPT and show what it does; the answer goes to stdout.
 
@@ -87,6 +92,7 @@ def run(
         agent=choose_agent(agent, settings.agents, model_tier=model, max_runtime=max_runtime),
         run_id=run_id,
         caller=caller,
+        priority=priority,
         attachments=read_attachments(attach),
         delivery=target,
         folder=folder,

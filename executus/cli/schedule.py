@@ -12,7 +12,7 @@ from executus.backstop import Backstop
 from executus.cli import exit as codes
 from executus.cli.checked import checked
 from executus.cli.compose import agents_option, with_agents
-from executus.cli.run import choose_agent
+from executus.cli.run import PRIORITY, choose_agent, parse_target
 from executus.cli.span import SPAN
 from executus.cli.sweep import plain_client
 from executus.connect import load_profile
@@ -23,6 +23,7 @@ from executus.schedules import OVERLAPS, Overlap, Scheduled, Schedules, Times
 from executus.settings import Settings, load_settings
 
 NAME = click.argument("name", metavar="NAME")
+MAX_CHANNEL = 255
 NOTE = click.option("--note", default="", help="Why; shown in the list.")
 
 
@@ -47,6 +48,8 @@ def schedule() -> None:
     help="When the last run still goes on.",
 )
 @click.option("--caller", default="schedule", show_default=True, metavar="ID", help="Who asks.")
+@click.option("--deliver", metavar="KIND[:ADDRESS]", help="Where outcomes go, as of `run`.")
+@PRIORITY
 @click.option("--paused", is_flag=True, help="Create it paused.")
 @NOTE
 def add(
@@ -60,13 +63,21 @@ def add(
     folders: tuple[Path, ...],
     overlap: Overlap,
     caller: str,
+    deliver: str | None,
+    priority: int | None,
     paused: bool,
     note: str,
 ) -> int:
     """Create a schedule that asks an agent PROMPT; a run's id is NAME and the time."""
     settings = with_agents(load_settings(), folders)
     with checked(Invocation):
-        invocation = Invocation(prompt=prompt, caller_id=caller, channel_id=f"schedule:{name}")
+        invocation = Invocation(
+            prompt=prompt,
+            caller_id=caller,
+            channel_id=f"schedule:{name}"[:MAX_CHANNEL],
+            priority=priority,
+            delivery=None if deliver is None else parse_target(deliver),
+        )
     request = RunRequest(agent=choose_agent(agent, settings.agents), invocation=invocation)
     times = Times(cron=cron, every=every, zone=zone)
 

@@ -49,6 +49,8 @@ class Order:
     """None: a new one."""
     caller: str
     """Who asks."""
+    priority: int | None = None
+    """1 first, 5 last."""
     attachments: Attachments = field(default_factory=Attachments)
     """What the agent may look at and read."""
     delivery: DeliveryTarget | None = None
@@ -155,6 +157,7 @@ async def _request(session: Session, prompt: str) -> RunRequest:
         prompt=prompt,
         run_id=session.run_id,
         caller_id=order.caller,
+        priority=order.priority,
         images=order.attachments.images,
         files=order.attachments.files,
         delivery=order.delivery,

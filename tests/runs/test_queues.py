@@ -12,6 +12,7 @@ from temporalio.worker import Worker
 from executus import Invocation, Reason, RunnableAgent, RunRequest, Status
 from executus.backstop import Backstop
 from executus.cli.app import invoke
+from executus.delivery_target import DeliveryTarget
 from executus.errors import UserError
 from executus.limits import Defaults
 from executus.models.registry import Models
@@ -138,6 +139,17 @@ async def test_a_bad_time_is_refused_when_the_schedule_is_made(env, real_time):
         await schedules.add("bad", request, Times())
     with pytest.raises(UserError, match="schedule bad"):
         await schedules.add("bad", request, Times(cron=["0 9 * * *"], zone="Mars/Olympus"))
+    with pytest.raises(UserError, match="a second or more"):
+        await schedules.add("bad", request, Times(every=timedelta(0)))
+    with pytest.raises(UserError, match="would never start a run"):
+        await schedules.add("bad", request, Times(cron=["0 0 31 2 *"]))
+    for name in ("", "x" * 201, "a\nb"):
+        with pytest.raises(UserError, match="a name has 1 to 200 characters"):
+            await schedules.add(name, request, Times(every=timedelta(hours=1)))
+    silent = RunRequest(agent="x", invocation=Invocation(prompt=" "))
+    with pytest.raises(UserError, match="nothing is asked"):
+        await schedules.add("bad", silent, Times(every=timedelta(hours=1)))
+    assert "bad" not in [item.name for item in await schedules.list()]
 
 
 async def test_the_command_line_adds_lists_and_removes_schedules(env, monkeypatch, capsys):
@@ -148,7 +160,15 @@ async def test_the_command_line_adds_lists_and_removes_schedules(env, monkeypatc
         said = capsys.readouterr()
         return code, said.out + said.err
 
-    assert (await command("add", "nightly", "sum up", "--every", "1d", "--paused"))[0] == 0
+    code, said = await command("add", "n", "sum up", "--every", "1d", "--caller", "")
+    assert (code, "`caller_id`: String should have at least 1" in said) == (2, True), said
+    more = ("--deliver", "file:sums.jsonl", "--priority", "2")
+    assert (await command("add", "nightly", "sum up", "--every", "1d", "--paused", *more))[0] == 0
+    handle = env.client.get_schedule_handle("executus.run.nightly")
+    (raw,) = (await handle.describe()).schedule.action.args
+    asked = RunRequest.model_validate_json(raw.data).invocation
+    assert asked.delivery == DeliveryTarget(kind="file", address="sums.jsonl")
+    assert (asked.priority, asked.channel_id) == (2, "schedule:nightly")
     while "nightly  paused" not in (said := (await command("list"))[1]):
         await asyncio.sleep(0.05)
     assert (await command("resume", "nightly"))[0] == 0
