@@ -103,7 +103,8 @@ def unique_names(names: Iterable[str]) -> list[str]:
         own, number = name, 1
         while own.casefold() in taken:
             number += 1
-            own = f"{stem}-{number}{suffix}"
+            end = f"-{number}{suffix}"
+            own = f"{stem[: MAX_FILE_NAME - len(end)]}{end}"  # or a store would cut the number off
         taken.add(own.casefold())
         unique.append(own)
     return unique

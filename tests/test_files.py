@@ -150,3 +150,10 @@ def test_without_a_store_files_are_folded_and_what_does_not_fit_is_told():
         ("a-2.txt", "text/plain"),
     ]
     assert [item.name for item in dropped] == ["big.txt", "elsewhere.txt"]
+
+
+def test_names_that_differ_still_do_when_a_store_makes_them_safe_again():
+    names = unique_names(["a" * 120 + ".txt"] * 12 + ["b" * 120] * 2)
+    assert len({safe_name(name) for name in names}) == 14
+    assert [safe_name(name) for name in names] == names
+    assert max(map(len, names)) == MAX_FILE_NAME

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from temporalio import exceptions
+from temporalio import activity, exceptions
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
@@ -16,8 +16,9 @@ from executus.delivery_target import DeliveryTarget
 from executus.errors import UserError
 from executus.limits import Defaults
 from executus.models.registry import Models
-from executus.models.scripted import Scripted, say
+from executus.models.scripted import Scripted, call, say
 from executus.schedules import Schedules, Times
+from executus.tools import tool
 from executus.workflows.outcome import model_ending
 
 from .kit import kit
@@ -67,6 +68,32 @@ async def test_model_calls_go_to_the_queue_of_their_provider(env):
         }
         assert queues["executus.model"] == "models"
         assert queues["executus.resolve"] == k.queue
+
+
+@tool(effect="pure", task_queue="gpu")
+async def draw() -> str:
+    """Draw."""
+    return f"drawn on {activity.info().task_queue}"
+
+
+async def test_a_tools_calls_go_to_the_queue_of_the_workers_that_have_it(env):
+    async with kit(env, tools=[draw]) as k, Worker(k.client, task_queue="gpu"):
+        out = await k.run(
+            lambda r: say(r.messages[-1].message.parts[0].text) if r.messages[1:] else call("draw"),
+            tools=("draw",),
+        )
+        assert (out.result.status, out.result.output) == (Status.OK, "drawn on gpu")
+
+
+async def test_a_providers_queue_keeps_its_rate(env, real_time):
+    async with kit(env, models=queued({"fast": lambda _: say("ok")}), client=real_time) as k:
+        async with Worker(k.client, task_queue="models", max_task_queue_activities_per_second=2):
+            handles = [await k.start(None, model_tier="fast") for _ in range(8)]
+            results = [await k.runs.result(handle.id) for handle in handles]
+        assert {result.status for result in results} == {Status.OK}
+        called = sorted(result.steps[0].ended_at for result in results)
+        # Those that come at once count as a second's; the rest wait their turn.
+        assert (called[-1] - called[0]).total_seconds() >= 2, called
 
 
 def test_a_provider_queue_without_workers_ends_the_run_with_the_reason():
