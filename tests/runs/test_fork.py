@@ -10,7 +10,7 @@ from executus.checkpoint import Checkpoint
 from executus.cli.app import invoke
 from executus.errors import StoreError, UserError
 from executus.limits import Defaults
-from executus.models.scripted import call, fail, hang, say
+from executus.models.scripted import call, calls, fail, hang, say
 from executus.origin import Origin
 from executus.ports import Ports
 from executus.stores.blobs import FolderBlobs
@@ -30,6 +30,13 @@ async def look(n: int) -> str:
     """Look at something."""
     RAN.append(n)
     return f"seen {n}"
+
+
+@tool(effect="pure")
+async def forever() -> str:
+    """Never end."""
+    await asyncio.sleep(600)
+    return "never"
 
 
 @tool(effect="pure", image_bytes=1_000)
@@ -122,6 +129,39 @@ async def test_a_running_run_is_forked_at_its_last_answered_step_and_not_disturb
         assert (await k.runs.state(handle.id)).stage == "running"
         await k.runs.cancel(handle.id)
         assert (await k.runs.result(handle.id)).status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("how", ["cancelled", "signalled", "terminated"])
+async def test_a_run_that_was_ended_from_outside_is_forked_at_its_last_whole_turn(env, how):
+    async with kit(env, tools=[look, forever]) as k:
+        k.scripts["good"] = looks(k)
+        turn = calls(("look", {"n": 2}), ("forever", {}))
+        handle = await k.start([call("look", n=1), turn], tools=("look", "forever"))
+        while len((await k.runs.state(handle.id)).steps) < 5:
+            await asyncio.sleep(0.02)
+        if how == "terminated":
+            await handle.terminate("by an operator")
+        elif how == "signalled":
+            await k.runs.cancel(handle.id)
+        else:
+            await handle.cancel()
+        await k.runs.result(handle.id)
+        RAN.clear()
+        out = await forked(k, handle.id, model_tier="scripted/good")
+        assert out.result.status is Status.OK, out.result.error
+        assert out.result.output.startswith("seen 1, "), out.result.output
+        assert (await k.runs.result(handle.id)).status is not Status.OK, "its origin was touched"
+
+
+async def test_a_child_run_is_forked_as_a_run_of_its_own(env):
+    leaf = RunnableAgent(name="leaf", model_tier="scripted/leaf", tools=("look",))
+    async with kit(env, tools=[look], agents=[leaf]) as k:
+        k.scripts |= {"leaf": looks(k, 2, fail("request_rejected", "no")), "good": looks(k)}
+        source = await k.run([call("agent__leaf", prompt="look"), say("sad")], sub_agents=("leaf",))
+        child = source.result.steps[1].child_run_id
+        out = await forked(k, child, model_tier="scripted/good")
+        assert out.result.output == "seen 1, seen 2, seen 3; last: tool"
+        assert (await k.audit.run(out.result.run_id)).parent_run_id is None
 
 
 async def test_a_fork_of_a_run_out_of_iterations_is_not_told_that_it_is_out_of_them(env):
