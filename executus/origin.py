@@ -20,6 +20,8 @@ class Origin(Data):
     step_id: str | None = Field(default=None, max_length=64, pattern=STEP_PATTERN)
     """Everything up to and including the iteration of this step (`m3`, `m3.t2`). None: all of it.
     A final answer is left out when nothing new is asked, so that the model answers again."""
+    by: str = Field(default="", max_length=255)
+    """Who forks it, when that is not the caller; recorded."""
 
 
 class ForkAsk(Data):

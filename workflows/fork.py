@@ -10,6 +10,7 @@ from executus.errors import RunError
 from executus.fork_end import before_answer, consistent, whole_turn
 from executus.origin import ForkAsk, ForkPoint, OriginInput, OriginPage
 from executus.request import RunRequest
+from executus.sanitize import clean_line
 from executus.status import Reason, Status
 from executus.workflows.opening import has_content
 from executus.workflows.perform import Options, perform
@@ -17,6 +18,8 @@ from executus.workflows.run import Run
 
 CLOSED = ".closing"
 """End of the step id of a closing answer, which is of no iteration."""
+MAX_BY = 255
+"""Characters of who forks."""
 READ_SECONDS = 300.0
 """For reading the other run: a closed one is replayed to answer."""
 
@@ -91,6 +94,7 @@ async def take_up(run: Run, request: RunRequest) -> None:
         step=origin.step_id,
         execution=page.source,
         digest=digest,
+        by=clean_line(origin.by, MAX_BY),
     )
 
 

@@ -9,9 +9,12 @@ from executus.cli import log
 from executus.cli.compose import agents_option, with_agents
 from executus.cli.run import LOG_FILE, choose_agent
 from executus.cli.session import Order, execute
+from executus.cli.user import user
 from executus.errors import ConfigError
 from executus.origin import Origin
 from executus.settings import load_settings
+
+MAX_BY = 255
 
 
 @click.command("fork")
@@ -23,6 +26,7 @@ from executus.settings import load_settings
 @click.option("--input", "text", default="", help="What to say to the agent next.")
 @click.option("--id", "new_id", metavar="ID", help="The new run's id.")
 @click.option("--caller", metavar="ID", help="Who asks; that run's caller by default.")
+@click.option("--as", "by", help="Who you are, for the record; your login by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print one RunResult as JSON on stdout.")
 def fork(
     *,
@@ -34,6 +38,7 @@ def fork(
     text: str,
     new_id: str | None,
     caller: str | None,
+    by: str | None,
     as_json: bool,
 ) -> int:
     """Start a new run from the conversation of RUN, which may be running, failed or done.
@@ -53,15 +58,15 @@ def fork(
         caller=caller or "",
         folder=None,
         json=as_json,
-        origin=_origin(run_id, at),
+        origin=_origin(run_id, at, by or user()),
         model=model,
     )
     log.to_file(settings.data_dir / LOG_FILE)
     return asyncio.run(execute(order, settings))
 
 
-def _origin(run_id: str, at: str | None) -> Origin:
+def _origin(run_id: str, at: str | None, by: str) -> Origin:
     try:
-        return Origin(run_id=run_id, step_id=at)
+        return Origin(run_id=run_id, step_id=at, by=by[:MAX_BY])
     except ValueError:
         raise ConfigError(f"--at {at}: a step is written m3 or m3.t2") from None

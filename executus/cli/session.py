@@ -210,7 +210,9 @@ async def _same_fork(client: Client, order: Order, run_id: str) -> None:
         ConfigError: it is another run; shown, it would pass for the fork.
     """
     made = await request_of(client, run_id)
-    if made is None or (made.origin, made.invocation.prompt) != (order.origin, order.prompt):
+    there = made.origin.model_copy(update={"by": ""}) if made and made.origin else None
+    asked = order.origin.model_copy(update={"by": ""}) if order.origin else None
+    if made is None or (there, made.invocation.prompt) != (asked, order.prompt):
         msg = f"--id {run_id} is there already and is another run: choose another id"
         raise ConfigError(msg)
 

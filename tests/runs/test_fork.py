@@ -73,7 +73,9 @@ async def test_a_fork_of_a_failed_run_goes_on_where_it_failed_and_succeeds(env):
         k.scripts["good"] = looks(k)
         source = await k.run(looks(k, 2, fail("request_rejected", "no")), tools=("look",))
         assert source.result.reason is Reason.REQUEST_REJECTED
-        out = await forked(k, source.result.run_id, model_tier="scripted/good")
+        origin = Origin(run_id=source.result.run_id, by="bob")
+        handle = await k.runs.fork(origin, model_tier="scripted/good")
+        out = await k.outcome(handle.id)
         assert (out.result.status, out.result.output) == (
             Status.OK,
             "seen 1, seen 2, seen 3; last: tool",
@@ -93,6 +95,7 @@ async def test_a_fork_of_a_failed_run_goes_on_where_it_failed_and_succeeds(env):
         await assert_closed_once(k, out)
         (row,) = [r for r in await k.audit.rows(out.result.run_id) if r.name == "forked"]
         assert source.result.run_id in str(row.body)
+        assert "bob" in str(row.body)
 
 
 async def test_a_fork_begins_after_the_step_that_is_named_and_asks_what_it_is_given(env):
