@@ -14,6 +14,11 @@ def wait_lines(state: LiveState) -> dict[str, tuple[str, str]]:
     return lines
 
 
+def running_children(state: LiveState) -> list[str]:
+    """Ids of the runs of its sub-agents that go on."""
+    return [s.child_run_id for s in state.steps if s.child_run_id and s.status == "running"]
+
+
 def question_lines(run_id: str, question: Question) -> tuple[str, str]:
     """A question for people, and how to settle it."""
     until = f"until {question.expires_at:%H:%M:%S} UTC"

@@ -17,7 +17,7 @@ from executus.question import Answer, Decision, Question, QuestionKind
 from executus.runs import Runs
 from executus.settings import load_settings
 from executus.state import LiveState
-from executus.waits import question_lines
+from executus.waits import question_lines, running_children
 
 RUN = click.argument("run_id", metavar="RUN")
 STEP = click.argument("step_id", metavar="[STEP]", required=False)
@@ -74,7 +74,7 @@ async def _list(run_id: str) -> int:
         runs = Runs(await plain_client(stack, load_settings()))
         family = [await _state(runs, run_id)]
         for state in family:  # it grows meanwhile: a person is shown what waits anywhere below
-            family += [await _state(runs, child) for child in _children(state)]
+            family += [await _state(runs, child) for child in running_children(state)]
     waiting = [(state.run_id, question) for state in family for question in state.questions]
     for whose, question in waiting:
         what, how = question_lines(whose, question)
@@ -82,11 +82,6 @@ async def _list(run_id: str) -> int:
     if not waiting:
         click.echo(f"{run_id} waits for nobody", err=True)
     return codes.OK
-
-
-def _children(state: LiveState) -> list[str]:
-    """Runs of sub-agents that go on."""
-    return [s.child_run_id for s in state.steps if s.child_run_id and s.status == "running"]
 
 
 async def _decide(
@@ -158,6 +153,6 @@ def _problem(
         return f"{state.run_id}: several steps wait for an {kind}: name one of {names}"
     at = f" at {step_id}" if step_id else ""
     waits = f"waiting: {names or 'none'}"
-    if _children(state):
+    if running_children(state):
         waits += f"; of its sub-agents: executus approve {state.run_id} --list"
     return f"{state.run_id} ({state.stage}): no {kind} is asked for{at}; {waits}"

@@ -14,10 +14,12 @@ from executus.errors import ExecutusError
 from executus.result import RunResult
 from executus.runs import Runs
 from executus.state import LiveState
-from executus.waits import wait_lines
+from executus.waits import running_children, wait_lines
 
 POLL_SECONDS = 0.25
 QUERY_SECONDS = 5.0
+BELOW_SECONDS = 2.0
+"""Between two looks at what sub-agents wait for: a query each."""
 SILENCE_SECONDS = 15.0
 """A run that no worker took in this time has probably no worker at all."""
 
@@ -57,6 +59,8 @@ class Follower:
         self._view = view
         self._signals = signals
         self._told: set[str] = set()
+        self._below: dict[str, tuple[str, str]] = {}
+        self._look_below_at = 0.0
 
     async def wait(self) -> RunResult | None:
         """The run's result, or None when we were told to leave it."""
@@ -85,14 +89,28 @@ class Follower:
             except (RPCError, ExecutusError) as error:
                 self._view.note(f"cannot stop it: {error}")
 
-    def _tell(self, state: LiveState) -> None:
-        """Say once what the run waits for people to do."""
-        lines = wait_lines(state)
+    async def _tell(self, state: LiveState) -> None:
+        """Say once what the run and its sub-agents wait for people to do."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._look_below_at:
+            self._look_below_at = now + BELOW_SECONDS
+            self._below = await self._lines_below(state)
+        lines = wait_lines(state) | self._below
         for key in sorted(lines.keys() - self._told):
             what, how = lines[key]
             self._view.note(what)
             self._view.note(f"  {how}")
         self._told = set(lines)
+
+    async def _lines_below(self, state: LiveState) -> dict[str, tuple[str, str]]:
+        """What runs of sub-agents wait for, on every level."""
+        found: dict[str, tuple[str, str]] = {}
+        left = running_children(state)
+        while left:
+            child = await self._runs.state(left.pop())
+            found |= {f"{child.run_id} {key}": line for key, line in wait_lines(child).items()}
+            left += running_children(child)
+        return found
 
     async def _poll(self) -> None:
         began = asyncio.get_running_loop().time()
@@ -108,8 +126,8 @@ class Follower:
                 async with asyncio.timeout(QUERY_SECONDS):
                     state = await self._runs.state(self._run_id)
                     self._view.show(state)
-                    self._tell(state)
                     seen = True
+                    await self._tell(state)
             silent = asyncio.get_running_loop().time() - began > SILENCE_SECONDS
             if silent and not seen and not said:
                 said = True

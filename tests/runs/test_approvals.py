@@ -7,6 +7,8 @@ from temporalio.client import Client
 
 from executus import Reason, RunnableAgent, Status
 from executus.cli.app import invoke
+from executus.cli.follow import Follower
+from executus.cli.live import View
 from executus.digest import digest
 from executus.errors import UserError
 from executus.limits import Defaults
@@ -313,6 +315,19 @@ async def test_the_command_line_shows_approves_denies_and_answers(
         assert SENT == ["ann"]
 
 
+class Notes(View):
+    """A view that keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def show(self, state) -> None:
+        pass
+
+
 async def test_whoever_looks_at_a_run_sees_what_its_sub_agents_ask(
     env, real_time, monkeypatch, capsys
 ):
@@ -331,6 +346,12 @@ async def test_whoever_looks_at_a_run_sees_what_its_sub_agents_ask(
         assert f"executus approve {child} m1.t1" in capsys.readouterr().out
         assert await asyncio.to_thread(invoke, ["approve", handle.id]) == 2
         assert f"executus approve {handle.id} --list" in capsys.readouterr().err
+        view = Notes()
+        follower = Follower(k.runs, handle.id, view, asyncio.Queue())
+        following = asyncio.create_task(follower.wait())
+        while len(view.notes) < 2:
+            await asyncio.sleep(0.02)
+        assert f"executus approve {child} m1.t1" in view.notes[1]
         await k.runs.approve(child, yes(question))
-        assert (await k.runs.result(handle.id)).status is Status.OK
-        assert SENT == ["eve"]
+        assert (await following).status is Status.OK
+        assert (len(view.notes), SENT) == (2, ["eve"])
