@@ -136,6 +136,22 @@ async def test_silence_is_a_no(env):
         await assert_closed_once(k, out)
 
 
+async def test_a_yes_that_comes_too_late_is_rejected_and_changes_nothing(env, real_time):
+    brief = Defaults(approval_seconds=1)
+    async with kit(env, tools=TOOLS, client=real_time, defaults=brief) as k:
+        ask = call("ask_human", question="And now?")
+        handle = await k.start([call("send", to="eve"), ask], tools=(*NAMES, "ask_human"))
+        (first,) = await asked(k, handle.id)
+        while first.step_id in {q.step_id for q in (await k.runs.state(handle.id)).questions}:
+            await asyncio.sleep(0.02)
+        with pytest.raises(UserError, match="already settled: nobody answered in time"):
+            await k.runs.approve(handle.id, yes(first))
+        await k.runs.cancel(handle.id)
+        out = await k.outcome(handle.id)
+        assert SENT == []
+        assert "tool.send" not in out.activities
+
+
 async def test_the_deadline_rules_over_a_pending_approval(env):
     async with kit(env, tools=TOOLS) as k:
         out = await k.run([call("send", to="eve")], tools=NAMES, max_runtime=30)
