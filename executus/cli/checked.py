@@ -1,6 +1,6 @@
 """What people typed as plain data: what does not validate is a wrong call, in one line."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from pydantic import BaseModel, ValidationError
@@ -10,7 +10,7 @@ from executus.explain import explain
 
 
 @contextmanager
-def checked(kind: type[BaseModel]) -> Iterator[None]:
+def checked(kind: type[BaseModel]) -> Generator[None]:
     """Make a `kind` inside.
 
     Raises:
