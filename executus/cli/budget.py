@@ -12,7 +12,7 @@ from executus.cli.records import database_option, with_database
 from executus.cli.user import user
 from executus.stores.caps import CapChange
 from executus.stores.database import Database
-from executus.stores.ledger import KINDS, WINDOWS, money, stored
+from executus.stores.ledger import KINDS, WINDOWS, money, resolve_caps, scope_name, stored
 from executus.stores.sql_budget import SqlBudget
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -143,18 +143,33 @@ def show(*, scope: str | None, database: str | None) -> None:
     async def caps(store: Database) -> list[BudgetCap]:
         return await SqlBudget(store).caps()
 
-    async def uses(store: Database) -> list[BudgetUse]:
-        return await SqlBudget(store).show(scope or "")
-
     if scope is not None:
-        for use in with_database(database, uses):
-            if use.cap is not None or use.settled or use.reserved:
-                click.echo(_use_line(use))
+        for line in with_database(database, lambda store: _scope_lines(SqlBudget(store), scope)):
+            click.echo(line)
         return
     newest = {(cap.scope, cap.window, cap.currency): cap for cap in with_database(database, caps)}
     for key in sorted(newest):
         if newest[key].verdict != "removed":
             click.echo(_cap_line(newest[key]))
+
+
+async def _scope_lines(desk: SqlBudget, scope: str) -> list[str]:
+    """What one scope used and may use; where there is no cap, whether somebody said so."""
+    uses = await desk.show(scope)
+    shown = [use for use in uses if use.cap is not None or use.settled or use.reserved]
+    lines = [_use_line(use) for use in shown]
+    if any(use.cap is not None for use in uses):
+        return lines
+    name = scope_name(scope)
+    _, missing = resolve_caps([name], await desk.caps(), unlimited=False)
+    if not missing:
+        return [*lines, f"{name}: unlimited"]
+    set_one = f"executus budget set {name} --window day --usd 5"
+    text = (
+        f"{name}: nothing was said, so it has no budget (unless its host says "
+        f"unlimited_by_default, as `executus run` and `executus worker` do); {set_one}"
+    )
+    return [*lines, text]
 
 
 def _amount(
@@ -189,6 +204,9 @@ def _cap_line(cap: BudgetCap) -> str:
 
 
 def _use_line(use: BudgetUse) -> str:
+    if use.window == "run" and use.cap is not None:
+        cap = _text(use.currency, use.cap)
+        return f"{use.scope} run: cap {cap}, for each run and its children"
     settled, reserved = (_text(use.currency, amount) for amount in (use.settled, use.reserved))
     cap = "no cap" if use.cap is None else f"cap {_text(use.currency, use.cap)}"
     return f"{use.scope} {use.window}: {settled} used, {reserved} held, {cap}"

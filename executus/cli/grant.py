@@ -7,6 +7,7 @@ import click
 from temporalio.service import RPCError
 
 from executus.cli import exit as codes
+from executus.cli.number import POSITIVE
 from executus.cli.sweep import plain_client
 from executus.cli.user import user
 from executus.errors import UserError
@@ -21,7 +22,7 @@ MICRO = 1_000_000
 @click.command("grant")
 @click.argument("run_id", metavar="RUN")
 @click.option("--tokens", type=click.IntRange(min=1), help="The new limit: input plus output.")
-@click.option("--usd", type=click.FloatRange(min=0, min_open=True), help="The new limit.")
+@click.option("--usd", type=POSITIVE, help="The new limit.")
 @click.option("--iterations", type=click.IntRange(min=1), help="The new limit: model turns.")
 def grant(*, run_id: str, tokens: int | None, usd: float | None, iterations: int | None) -> int:
     """Raise the limits of a running run; one that paused at them goes on.
@@ -29,6 +30,8 @@ def grant(*, run_id: str, tokens: int | None, usd: float | None, iterations: int
     They are the run's own (those of its agent), not the caps of its caller: for those
     there is `executus budget raise`.
     """
+    if tokens is None and usd is None and iterations is None:
+        raise click.UsageError("give the new limit: --tokens, --usd or --iterations")
     settings = load_settings()
     micro_usd = None if usd is None else max(1, round(usd * MICRO))
     state = asyncio.run(_grant(settings, run_id, tokens, micro_usd, iterations))

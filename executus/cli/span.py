@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+MAX_SPAN = timedelta(days=365_250)
+"""A thousand years: a time so long ago is a date still."""
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -26,7 +28,10 @@ class Span(click.ParamType[timedelta]):
         match = re.fullmatch(r"(\d{1,6})([smhdw])", str(value))
         if match is None:
             self.fail(f"`{value}` is not a time span; write 90d, 12h, 30m or 45s", param, ctx)
-        return timedelta(**{UNITS[match[2]]: int(match[1])})
+        span = timedelta(**{UNITS[match[2]]: int(match[1])})
+        if span > MAX_SPAN:
+            self.fail(f"`{value}` is longer than 1000 years", param, ctx)
+        return span
 
 
 SPAN = Span()

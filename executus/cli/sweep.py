@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import click
+from click.core import ParameterSource
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.plugin import SimplePlugin
@@ -36,7 +37,9 @@ from executus.sweeper_workflow import SCHEDULE_ID, SweepInput, SweepReport
 )
 @click.option("--all", "everything", is_flag=True, help="Also runs whose time is not over.")
 @database_option
+@click.pass_context
 def sweep(
+    context: click.Context,
     *,
     on_schedule: bool,
     every: timedelta,
@@ -51,6 +54,7 @@ def sweep(
     their holds settled. A live run is never touched; a stuck one is reported. Exits with 1 when
     something is stuck or could not be asked. With --install a worker does it on a schedule.
     """
+    _check(context, every, on_schedule=on_schedule)
     asked = SweepInput(
         grace=grace.total_seconds(),
         lost_after=lost_after.total_seconds(),
@@ -60,6 +64,24 @@ def sweep(
     if on_schedule:
         return asyncio.run(_install(settings, every, asked))
     return asyncio.run(_sweep(settings, database, asked))
+
+
+def _check(context: click.Context, every: timedelta, *, on_schedule: bool) -> None:
+    """Refuse what would say nothing: a schedule sweeps what its workers record."""
+    typed = {
+        name
+        for name in ("every", "database")
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if on_schedule and not every:
+        raise click.UsageError("--every must be longer than nothing")
+    if on_schedule and "database" in typed:
+        raise click.UsageError(
+            "a schedule sweeps the database of the workers that it runs on, so --install takes no "
+            "--database: set EXECUTUS_DATABASE_URL where they start"
+        )
+    if not on_schedule and "every" in typed:
+        raise click.UsageError("--every goes with --install; without it one sweep is made")
 
 
 async def _sweep(settings: Settings, url: str | None, asked: SweepInput) -> int:

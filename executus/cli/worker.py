@@ -19,6 +19,7 @@ from executus.cli.compose import (
     load_app,
     with_agents,
 )
+from executus.cli.number import POSITIVE
 from executus.cli.place import Place, open_place
 from executus.cli.signals import stop_event
 from executus.connect import connect, load_profile
@@ -34,7 +35,7 @@ logger = logging.getLogger("executus.worker")
 @agents_option
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     metavar="N",
     help="Steps a second that all workers of the queue may begin together.",
 )

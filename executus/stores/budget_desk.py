@@ -40,30 +40,27 @@ class BudgetDesk:
         change = change.checked()
 
         def work(connection: Connection) -> BudgetCap:
-            if self._database.dialect == "postgresql":  # SQLite has one writer anyway
-                connection.execute(select(func.pg_advisory_xact_lock(CAPS_LOCK)))
-            scope, period, currency = change.place
-            here = and_(caps.c.scope == scope, caps.c.period == period, caps.c.currency == currency)
-            last = connection.scalar(select(func.max(caps.c.version)).where(here))
-            at = moment(self._database.now(connection))
-            version = change.version((last or 0) + 1, at)
-            values = version.model_dump() | {"period": version.window, "set_at": micros(at)}
-            del values["window"]
-            if change.currency is not None and change.cap is not None:
-                values["cap"] = stored(change.currency, change.cap)
-            connection.execute(caps.insert().values(values))
-            return version
+            self._lock_caps(connection)
+            return self._add(connection, change)
 
         return await self._database.write(work)
 
     async def raise_cap(
         self, scope: str, window: Window, currency: Currency, more: float, *, by: str = ""
     ) -> BudgetCap:
-        """Add to a scope's cap; on a cap that holds by `*` it makes the scope's own."""
+        """Add to a scope's cap; on a cap that holds by `*` it makes the scope's own.
+
+        Raises:
+            RequestError: there is none to add to, or it would be larger than a cap can be.
+        """
         name = scope_name(scope)
-        holding = await self._database.read(lambda connection: self._caps(connection, name))
-        change = raised(holding, name, window, currency, more)
-        return await self.set_cap(change._replace(by=by))
+
+        def work(connection: Connection) -> BudgetCap:
+            self._lock_caps(connection)  # first: of two raises at once neither reads the old cap
+            change = raised(self._caps(connection, name), name, window, currency, more)
+            return self._add(connection, change._replace(by=by).checked())
+
+        return await self._database.write(work)
 
     async def caps(self) -> list[BudgetCap]:
         """Every version of every cap, in the order they were set."""
@@ -71,7 +68,10 @@ class BudgetDesk:
         return await self._list(query, cap_of)
 
     async def show(self, scope: str) -> list[BudgetUse]:
-        """What a scope used and may use now, for every window and currency."""
+        """What a scope used and may use now, for every window and currency.
+
+        Of the window `run` there is a cap only: each run begins with nothing used.
+        """
         name = scope_name(scope)
 
         def work(connection: Connection) -> list[BudgetUse]:
@@ -79,9 +79,10 @@ class BudgetDesk:
             holding = self._caps(connection, name)
             shown: list[BudgetUse] = []
             for window in WINDOWS:
+                uses = []
                 if window != "run":
                     uses = self._gate.uses(connection, name, window, hour)
-                    shown += [use_of(name, window, c, holding, uses) for c in CURRENCIES]
+                shown += [use_of(name, window, c, holding, uses) for c in CURRENCIES]
             return shown
 
         return await self._database.read(work)
@@ -103,6 +104,25 @@ class BudgetDesk:
         if run_id is not None:
             query = query.where(overruns.c.run_id == ident(run_id))
         return await self._list(query, _overrun)
+
+    def _lock_caps(self, connection: Connection) -> None:
+        """Let no one else change a cap before this transaction ends."""
+        if self._database.dialect == "postgresql":  # SQLite has one writer anyway
+            connection.execute(select(func.pg_advisory_xact_lock(CAPS_LOCK)))
+
+    def _add(self, connection: Connection, change: CapChange) -> BudgetCap:
+        """The change as the next version of its cap. The caps are locked."""
+        scope, period, currency = change.place
+        here = and_(caps.c.scope == scope, caps.c.period == period, caps.c.currency == currency)
+        last = connection.scalar(select(func.max(caps.c.version)).where(here))
+        at = moment(self._database.now(connection))
+        version = change.version((last or 0) + 1, at)
+        values = version.model_dump() | {"period": version.window, "set_at": micros(at)}
+        del values["window"]
+        if change.currency is not None and change.cap is not None:
+            values["cap"] = stored(change.currency, change.cap)
+        connection.execute(caps.insert().values(values))
+        return version
 
     def _caps(self, connection: Connection, scope: str) -> list[Cap]:
         try:

@@ -1,5 +1,6 @@
 """Caps as people set and read them; the same rules for every store."""
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 from executus.budget import BudgetCap, BudgetUse, CapVerdict, Currency, Window
 from executus.errors import RequestError
 from executus.sanitize import clean_line
-from executus.stores.ledger import Cap, Use, scope_name, stored, unit
+from executus.stores.ledger import MAX_AMOUNT, Cap, Use, money, scope_name, stored, unit
 
 MAX_NOTE = 500
 """Characters of a cap's `by` and `note`."""
@@ -33,6 +34,8 @@ class CapChange(NamedTuple):
             raise RequestError("name both the window and the currency, or neither")
         if self.window is None and self.verdict == "cap":
             raise RequestError("a cap needs a window and a currency")
+        if self.currency is not None and self.cap is not None:
+            _check_amount(self.currency, self.cap)
         return self._replace(scope=scope_name(self.scope))
 
     @property
@@ -61,11 +64,21 @@ def raised(
     caps: Iterable[Cap], scope: str, window: Window, currency: Currency, more: float
 ) -> CapChange:
     """The change that adds `more` to a scope's cap; RequestError when it has none there."""
+    _check_amount(currency, more)
     for cap in caps:
         if (cap.window, cap.currency) == (window, currency):
             total = unit(currency, cap.cap + stored(currency, more))
             return CapChange(scope, window, currency, total, note="raised")
     raise RequestError(f"{scope} has no {window} cap in {currency} to raise; set one first")
+
+
+def _check_amount(currency: Currency, amount: float) -> None:
+    """Refuse what the ledger cannot count: a cap is never silently another number."""
+    most = unit(currency, MAX_AMOUNT)
+    if math.isfinite(amount) and amount > most:
+        raise RequestError(
+            f"a cap is {money(currency, MAX_AMOUNT)} at most; more than that is --unlimited"
+        )
 
 
 def use_of(

@@ -201,7 +201,7 @@ class Gate:
             reserved = sum(use.reserved.of(cap.currency) for use in uses)
             if asked and self.used(settled, reserved) + asked > cap.cap:
                 ends = _first_end(connection, cap.scope)
-                wait = waiting(cap, asked, uses, now=now, expires_at=ends)
+                wait = waiting(cap, asked, uses, now=now, hour=hold.hour, expires_at=ends)
                 rooms.append(Room(cap, settled, reserved, asked, wait))
         return denied(rooms) if rooms else None
 

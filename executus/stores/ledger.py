@@ -29,6 +29,8 @@ MAX_AMOUNT = 10**13
 HOUR = 3_600_000_000
 """Microseconds."""
 WEEK_HOURS = 168
+LEAST_WAIT = 1.0
+"""Seconds: sooner than this no one need ask again."""
 HELD_WAIT = 60.0
 """Seconds: a denied caller need not wait longer than this to ask whether a hold came back."""
 
@@ -230,30 +232,38 @@ class Room(NamedTuple):
 
 
 def waiting(
-    cap: Cap, asked: int, uses: Sequence[Use], *, now: int, expires_at: int | None
+    cap: Cap,
+    asked: int,
+    uses: Sequence[Use],
+    *,
+    now: int,
+    hour: int,
+    expires_at: int | None,
 ) -> float | None:
     """Seconds after which `asked` may fit under `cap`; None when waiting does not help.
 
-    `uses` are the hours in its window, `expires_at` the first end of a hold in it.
+    `uses` are the hours in the window of a reserve made in `hour`, `expires_at` is the first end of
+    a hold in it. A run that goes on over the end of its window is refused in the old one, and its
+    caller finds room in the new one with the next run.
     """
     if asked > cap.cap or cap.window == "run":
         return None
     options: list[float] = []
     if cap.window in {"day", "month"}:
-        end = (hours_of(cap.window, now // HOUR)[1] + 1) * HOUR
+        end = (hours_of(cap.window, hour)[1] + 1) * HOUR
         options.append((end - now) / 1e6)
     used = sum(use.settled.of(cap.currency) + use.reserved.of(cap.currency) for use in uses)
     settled = sum(use.settled.of(cap.currency) for use in uses)
     if settled + asked <= cap.cap and used > settled:
         until = HELD_WAIT if expires_at is None else (expires_at - now) / 1e6
-        options.append(min(HELD_WAIT, max(1.0, until)))
+        options.append(min(HELD_WAIT, until))
     if cap.window == "7d":
         for use in sorted(uses):
             used -= use.settled.of(cap.currency) + use.reserved.of(cap.currency)
             if used + asked <= cap.cap:
                 options.append(((use.hour + 1 + WEEK_HOURS) * HOUR - now) / 1e6)
                 break
-    return min(options, default=None)
+    return max(LEAST_WAIT, min(options)) if options else None
 
 
 def denied(rooms: Sequence[Room]) -> BudgetDecision:
@@ -298,7 +308,8 @@ def denied_state(run_id: str, what: str) -> BudgetDecision:
 def money(currency: Currency, amount: int) -> str:
     """A stored amount for people."""
     if currency == "seconds":
-        return f"{amount / 1000:,g} s"
+        whole_seconds, ms = divmod(amount, 1000)
+        return f"{whole_seconds:,}" + f".{ms:03}".rstrip("0").rstrip(".") + " s"
     if currency == "tokens":
         return f"{amount:,} tokens"
     text = f"{amount / 1_000_000:,.6f}"

@@ -227,9 +227,9 @@ class MemoryBudget:
         name = scope_name(scope)
         caps = self._resolve([name])[0]
         return [
-            use_of(name, window, currency, caps, self._in(name, window, hour))
+            use_of(name, window, currency, caps, uses)
             for window in WINDOWS
-            if window != "run"
+            for uses in [self._in(name, window, hour) if window != "run" else []]
             for currency in CURRENCIES
         ]
 
@@ -288,7 +288,8 @@ class MemoryBudget:
         ends = [
             h.expires_at for h in self._holds.values() if not h.settled and cap.scope in h.scopes
         ]
-        wait = waiting(cap, asked, uses, now=now, expires_at=min(ends, default=None))
+        ending = min(ends, default=None)
+        wait = waiting(cap, asked, uses, now=now, hour=hold.hour, expires_at=ending)
         return Room(cap, settled, reserved, asked, wait)
 
     def _tree(self, hold: _Hold, cap: Cap) -> list[Use]:

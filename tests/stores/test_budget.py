@@ -12,7 +12,7 @@ from executus.budget import BudgetCommit, BudgetReceipt, Currency, Window
 from executus.errors import RequestError, ReservationMismatch, StoreError
 from executus.stores.caps import CapChange
 from executus.stores.database import Database
-from executus.stores.ledger import hours_of
+from executus.stores.ledger import MAX_AMOUNT, hours_of
 from executus.stores.memory import MemoryBudget
 from executus.stores.sql_budget import SqlBudget
 from tests.stores.clocks import NOW, Clock, call, check, meter
@@ -213,6 +213,28 @@ async def test_waiting_for_the_rolling_window_is_exact(budget: AnyBudget, clock:
     assert (await budget.check(check("c", tokens=70))).admitted
 
 
+@pytest.mark.parametrize("window", ["day", "month", "7d"])
+async def test_a_run_over_the_end_of_its_window_is_not_told_to_wait_for_the_next_one(
+    budget: AnyBudget, clock: Clock, window: Window
+) -> None:
+    """A new run counts in the window of today: for it there is room at once."""
+    clock.now = datetime(2026, 11, 23, 23, 59, tzinfo=UTC)
+    await cap(budget, window, "tokens", 100)
+    await budget.check(check("spent"))
+    await budget.authorize(call("spent", tokens=100))
+    await commit(budget, "spent")
+    clock.now = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)
+    if window != "7d":
+        await budget.check(check("more"))
+        await budget.authorize(call("more", tokens=100))
+        await commit(budget, "more")
+    await budget.check(check())
+    clock.now = datetime(2026, 12, 1, 0, 10, tzinfo=UTC)
+    refused = await budget.authorize(call(tokens=20))
+    assert (refused.admitted, refused.retry_after) == (False, 1)
+    assert (await budget.check(check("new", tokens=20))).admitted
+
+
 async def test_what_the_total_cap_has_spent_never_returns(budget: AnyBudget) -> None:
     await cap(budget, "total", "tokens", 100)
     await budget.check(check("a"))
@@ -398,6 +420,40 @@ async def test_caps_are_versions_and_raising_adds_to_the_newest(budget: AnyBudge
         await budget.raise_cap("caller:alice", "month", "seconds", 1)
     with pytest.raises(RequestError, match="no day cap"):
         await budget.raise_cap("caller:nobody", "day", "seconds", 1)
+
+
+async def test_of_raises_at_the_same_moment_none_is_lost(budget: AnyBudget) -> None:
+    await cap(budget, "day", "tokens", 100)
+    raises = (budget.raise_cap("caller:alice", "day", "tokens", 10) for _ in range(12))
+    await asyncio.gather(*raises)
+    assert [v for v in await budget.caps() if v.scope == "caller:alice"][-1].cap == 220
+
+
+async def test_a_cap_is_what_was_asked_for_or_refused(budget: AnyBudget) -> None:
+    """Never silently another number."""
+    await cap(budget, "day", "tokens", MAX_AMOUNT)
+    await cap(budget, "day", "seconds", MAX_AMOUNT / 1000)
+    with pytest.raises(RequestError, match="10,000,000,000,000 tokens at most"):
+        await cap(budget, "day", "tokens", MAX_AMOUNT + 1)
+    with pytest.raises(RequestError, match="10,000,000,000 s at most"):
+        await cap(budget, "day", "seconds", MAX_AMOUNT)
+    with pytest.raises(RequestError, match="tokens at most"):
+        await budget.raise_cap("caller:alice", "day", "tokens", 1)
+    await cap(budget, "day", "micro_usd", 0)
+    with pytest.raises(RequestError, match=r"\$10,000,000\.00 at most"):
+        await budget.raise_cap("caller:alice", "day", "micro_usd", 1e30)
+
+
+async def test_amounts_are_told_in_full(budget: AnyBudget) -> None:
+    await cap(budget, "month", "seconds", 2_592_000.5)
+    refused = await budget.check(check(seconds=12_345_678.125))
+    assert "cap of 2,592,000.5 s: 0 s used, 0 s held, 12,345,678.125 s asked" in refused.message
+
+
+async def test_the_cap_of_each_run_is_shown(budget: AnyBudget) -> None:
+    await cap(budget, "run", "micro_usd", DOLLAR)
+    [shown] = [use for use in await budget.show("caller:alice") if use.cap is not None]
+    assert (shown.window, shown.cap, shown.settled) == ("run", DOLLAR, 0)
 
 
 async def test_caps_set_at_the_same_moment_are_all_kept(budget: AnyBudget) -> None:

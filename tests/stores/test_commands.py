@@ -145,6 +145,8 @@ def test_audit_purge_forgets_what_is_older(say: Say, url: str) -> None:
     assert "removed 0 runs" in say("audit", "purge", "--older-than", "9999w", "--database", url)[1]
     code, _, err = say("audit", "purge", "--older-than", "soon", "--database", url)
     assert (code, "90d" in err) == (2, True)
+    code, _, err = say("audit", "purge", "--older-than", "999999d", "--database", url)
+    assert (code, "1000 years" in err) == (2, True)
 
 
 def test_budget_is_set_shown_and_raised(say: Say, url: str) -> None:
@@ -169,6 +171,23 @@ def test_budget_is_set_shown_and_raised(say: Say, url: str) -> None:
     assert "caller:alice day: $0.00 used, $1.25 held, cap $7.50" in out
     say("budget", "set", "caller:alice", "--remove", *options)
     assert "no cap" in say("budget", "show", "caller:alice", *options)[1]
+
+
+def test_budget_show_says_what_holds_for_a_scope(say: Say, url: str) -> None:
+    """Also where nothing was used yet, and where nothing was said."""
+    migrated(say, url)
+    options = ("--database", url)
+    say("budget", "set", "caller:alice", "--window", "run", "--usd", "5", *options)
+    say("budget", "set", "caller:alice", "--window", "month", "--seconds", "2592000", *options)
+    out = say("budget", "show", "caller:alice", *options)[1]
+    assert "caller:alice run: cap $5.00, for each run and its children" in out
+    assert "caller:alice month: 0 s used, 0 s held, cap 2,592,000 s" in out
+    say("budget", "set", "agent:*", "--unlimited", *options)
+    assert say("budget", "show", "agent:a", *options)[1] == "agent:a: unlimited\n"
+    code, out, _ = say("budget", "show", "caller:bob", *options)
+    assert code == 0
+    assert out.startswith("caller:bob: nothing was said, so it has no budget")
+    assert "executus budget set" in out
 
 
 @pytest.mark.parametrize("scope", ["caller:alice", "*"])
@@ -199,6 +218,11 @@ def test_unlimited_takes_the_caps_of_the_scope_away(say: Say, url: str, scope: s
         ["raise", "caller:a", "--usd", "1"],
         ["raise", "caller:a", "--window", "day"],
         ["raise", "caller:a", "--window", "day", "--usd", "1"],
+        ["set", "caller:a", "--window", "day", "--usd", "1e12"],
+        ["set", "caller:a", "--window", "day", "--tokens", "9" * 20],
+        ["grant", "run"],
+        ["grant", "run", "--usd", "nan"],
+        ["grant", "run", "--usd", "inf"],
         ["show", "alice"],
     ],
 )
@@ -206,6 +230,25 @@ def test_a_wrong_budget_call_is_exit_code_2(say: Say, home: Path, arguments: lis
     code, out, err = say("budget", *arguments)
     assert (code, out) == (2, "")
     assert err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--every", "5m"],
+        ["--install", "--every", "0s"],
+        ["--install", "--database", "sqlite:///other.db"],
+        ["--grace", "999999w"],
+        ["--lost-after", "soon"],
+    ],
+)
+def test_a_wrong_sweep_is_exit_code_2_before_anything_is_asked(
+    say: Say, home: Path, arguments: list[str]
+) -> None:
+    code, out, err = say("sweep", *arguments)
+    assert (code, out) == (2, "")
+    assert "TEMPORAL_ADDRESS" not in err
+    assert list(home.iterdir()) == [], "no server was started, no database made"
 
 
 def test_sweep_says_what_it_did_and_installs_a_schedule(
