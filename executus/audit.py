@@ -198,6 +198,21 @@ class AuditRun(Data):
     """Length of the chain up to the close. None while it is open."""
 
 
+class AuditPurged(Data):
+    """What retention left of a run: no content, but the head that its result may still show."""
+
+    run_id: str
+    """The run."""
+    purged_at: datetime
+    """When its record was removed (UTC)."""
+    ended_at: datetime
+    """When its outcome was fixed."""
+    head: str
+    """Hash of its close: what `RunResult.audit_head` shows."""
+    entries: int
+    """How long its chain was."""
+
+
 class AuditBreak(Data):
     """The first place where a run's record does not hold together."""
 

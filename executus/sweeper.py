@@ -30,6 +30,7 @@ from executus.delivery_rows import landed_row
 from executus.errors import StoreError
 from executus.letter import DeadLetter
 from executus.ports import Ports
+from executus.redact import Redactor
 from executus.result import RunResult
 from executus.sanitize import clean_line
 from executus.status import Reason, Status
@@ -141,8 +142,8 @@ class Sweeper:
                     tally.waiting += 1
                 else:
                     swept += await self._write(run, fate, tally)
-            except (RPCError, StoreError) as failure:
-                failed.append(f"{run.run_id}: {clean_line(str(failure), 200)}")
+            except Exception as failure:  # noqa: BLE001 - a host's codec or store may raise anything
+                failed.append(f"{run.run_id}: {_told(failure)}")
         return SweepReport(
             looked=len(due),
             live=tally.live,
@@ -267,6 +268,13 @@ class SweepActivities:
         """One sweep, with the worker's own client."""
         sweeper = Sweeper(activity.client(), self._audit, self._budget, delivery=self._delivery)
         return await sweeper.sweep(asked)
+
+
+def _told(failure: Exception) -> str:
+    """A failure in a line; what is not a known kind says what it is."""
+    text = clean_line(Redactor().text(str(failure)), 200)
+    known = isinstance(failure, RPCError | StoreError)
+    return text if known else f"{type(failure).__name__}: {text}"
 
 
 def _unknown(run: Due) -> RunResult:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from executus.audit import AuditEntry, AuditProof, AuditRun
+from executus.audit import AuditEntry, AuditProof, AuditPurged, AuditRun
 from executus.cli import exit as codes
 from executus.cli.records import database_option, with_database
 from executus.cli.span import SPAN
@@ -38,20 +38,24 @@ def verify(*, run: str | None, head: str | None, database: str | None) -> int:
     if head is not None and run is None:
         raise click.UsageError("--head needs a RUN")
 
-    async def work(store: Database) -> tuple[AuditProof, AuditRun | None]:
-        records = SqlAudit(store)
-        return await records.verify(run), None if run is None else await records.run(run)
+    async def work(store: Database) -> tuple[AuditProof, str | None, AuditPurged | None]:
+        records, name = SqlAudit(store), run or ""
+        proof = await records.verify(run)
+        return proof, await records.closed_head(name), await records.purged(name)
 
-    proof, record = with_database(database, work)
+    proof, closed, gone = with_database(database, work)
     if run is not None and proof.runs == 0:
-        raise RequestError(f"no record of run `{run}`")
+        if gone is None:
+            raise RequestError(f"no record of run `{run}`")
+        click.echo(_gone(gone))
+        closed = gone.head
     for found in proof.breaks:
         place = "the run's row" if found.seq is None else f"entry {found.seq}"
         click.echo(f"BROKEN {clean_line(found.run_id, MAX_LINE)}: {place}: {found.what}")
-    if head is not None and (record is None or record.closed_head != head):
+    if head is not None and closed != head:
         click.echo(f"BROKEN {run}: its head is not {clean_line(head, MAX_LINE)}")
         return codes.FAILED
-    if proof.ok:
+    if proof.ok and (run is None or proof.runs):
         click.echo(f"ok: {proof.runs} runs, {proof.entries} entries")
     return codes.OK if proof.ok else codes.FAILED
 
@@ -63,13 +67,15 @@ def verify(*, run: str | None, head: str | None, database: str | None) -> int:
 def show(*, run: str, as_json: bool, database: str | None) -> None:
     """Show the record of one RUN, entry by entry."""
 
-    async def work(store: Database) -> tuple[AuditRun | None, list[AuditEntry]]:
+    async def work(
+        store: Database,
+    ) -> tuple[AuditRun | None, list[AuditEntry], AuditPurged | None]:
         records = SqlAudit(store)
-        return await records.run(run), await records.rows(run)
+        return await records.run(run), await records.rows(run), await records.purged(run)
 
-    record, entries = with_database(database, work)
+    record, entries, gone = with_database(database, work)
     if record is None:
-        raise RequestError(f"no record of run `{run}`")
+        raise RequestError(_gone(gone) if gone else f"no record of run `{run}`")
     if as_json:
         for entry in entries:
             click.echo(entry.model_dump_json())
@@ -118,6 +124,14 @@ def purge(*, older_than: timedelta, database: str | None) -> None:
         return await SqlAudit(store).purge(cut)
 
     click.echo(f"removed {with_database(database, work)} runs that ended before {cut:%F %T} UTC")
+
+
+def _gone(gone: AuditPurged) -> str:
+    """What is left of a purged run."""
+    return (
+        f"{gone.run_id} was purged {gone.purged_at:%F %T}: it ended {gone.ended_at:%F %T} with "
+        f"{gone.entries} entries and the head {gone.head}"
+    )
 
 
 def _line(record: AuditRun) -> str:

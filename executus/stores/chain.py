@@ -22,6 +22,8 @@ from executus.stores.redaction import ContentRule, Redaction
 MAX_BIGINT = 2**63 - 1
 MAX_NAME = 255
 """Characters of a name."""
+MAX_PLACE = 80
+"""Characters of an entry's name in a proof."""
 MAX_LINE = 200
 """Characters of a summary."""
 MAX_ERROR = 2_000
@@ -220,10 +222,9 @@ class Prover:
             if link.seq != self._count:
                 return self._broken("the entry is missing, or another one took its place")
             if link.hash != _seal(self._head, self._expected.run_id, self._count, link.draft):
-                return self._broken(
-                    f"{link.entry} `{clean_line(link.key, 60)}` was edited, replaced or moved: "
-                    "its hash does not match"
-                )
+                name = clean_line(f"{link.entry} `{link.key}`", MAX_PLACE)
+                what = f"{name} was edited, replaced or moved: its hash does not match"
+                return self._broken(what)
             self._head, self._count = link.hash, self._count + 1
             if link.entry != "row" or not self._marks:
                 self._marks.append(link.draft)

@@ -1,14 +1,54 @@
 """Stored audit columns as the plain data that reads answer with."""
 
 import json
+from typing import Any
 
-from executus.audit import AuditEntry, AuditRun
-from executus.stores.canonical import moment
+from executus.audit import AuditEntry, AuditPurged, AuditRun
+from executus.errors import StoreError
+from executus.stores.canonical import EPOCH, moment
 from executus.stores.chain import Expected, Link
+
+UNREADABLE = (ValueError, TypeError, OverflowError, KeyError)
+"""What reading raises where somebody wrote past executus: SQLite takes a text for a number."""
 
 
 def run_of(record: Expected) -> AuditRun:
-    """A run's row as an `AuditRun`."""
+    """A run's row as an `AuditRun`; raises StoreError when it does not read."""
+    try:
+        return _run_of(record)
+    except UNREADABLE:
+        raise _damaged(f"the record of run `{record.run_id}`", record.run_id) from None
+
+
+def listed(record: Expected) -> AuditRun:
+    """The same for a list; one that does not read is there by its name, so that it hides no other.
+
+    Whoever goes on to read it alone is told.
+    """
+    try:
+        return _run_of(record)
+    except UNREADABLE:
+        texts = ("workflow_run_id", "agent_id", "caller_id", "tenant_id", "channel_id", "head")
+        rest = ("parent_run_id", "deadline_at", "status", "reason", "closed_by", "ended_at")
+        rest += ("cost_micro_usd", "closed_head", "closed_entries")
+        return AuditRun.model_validate(
+            {
+                **dict.fromkeys(texts, ""),
+                **dict.fromkeys(rest),
+                "run_id": str(record.run_id),
+                "agent_name": "(damaged: verify it)",
+                "started_at": EPOCH,
+                "n_close": 0,
+                "entries": 0,
+            }
+        )
+
+
+def _damaged(what: str, run_id: str) -> StoreError:
+    return StoreError(f"{what} is damaged: executus audit verify {run_id}")
+
+
+def _run_of(record: Expected) -> AuditRun:
     columns = dict(record.columns)
     del columns["due_at"]
     for name in ("started_at", "deadline_at", "ended_at"):
@@ -28,12 +68,30 @@ def run_of(record: Expected) -> AuditRun:
 
 
 def entry_of(link: Link, closed_entries: int | None) -> AuditEntry:
-    """A stored entry as an `AuditEntry`; `closed_entries` is the chain's length at the close."""
-    return AuditEntry.model_validate(
-        {
-            **link._asdict(),
-            "at": moment(link.at),
-            "body": json.loads(link.body),
-            "late": closed_entries is not None and link.seq >= closed_entries,
-        }
+    """A stored entry as an `AuditEntry`; `closed_entries` is the chain's length at the close.
+
+    Raises:
+        StoreError: it does not read.
+    """
+    try:
+        return AuditEntry.model_validate(
+            {
+                **link._asdict(),
+                "at": moment(link.at),
+                "body": json.loads(link.body),
+                "late": closed_entries is not None and link.seq >= closed_entries,
+            }
+        )
+    except UNREADABLE:
+        raise _damaged(f"entry {link.seq} of run `{link.run_id}`", link.run_id) from None
+
+
+def purged_of(row: Any) -> AuditPurged:  # noqa: ANN401 - a row of `audit_purges`
+    """What a purge left of a run."""
+    return AuditPurged(
+        run_id=row.run_id,
+        purged_at=moment(row.purged_at),
+        ended_at=moment(row.ended_at),
+        head=row.closed_head,
+        entries=row.entries,
     )

@@ -18,6 +18,7 @@ from executus.audit import (
     AuditEntry,
     AuditOpen,
     AuditProof,
+    AuditPurged,
     AuditReceipt,
     AuditRow,
     AuditRun,
@@ -40,7 +41,7 @@ from executus.stores.chain import (
 from executus.stores.database import Database
 from executus.stores.dialects import insert
 from executus.stores.prepared import Prepared
-from executus.stores.records import entry_of, run_of
+from executus.stores.records import UNREADABLE, entry_of, listed, purged_of, run_of
 from executus.stores.redaction import Policy, Redaction, TextRedactor
 from executus.stores.schema import audit_entries as entries
 from executus.stores.schema import audit_purges as purges
@@ -152,8 +153,9 @@ class SqlAudit:
 
     async def run(self, run_id: str) -> AuditRun | None:
         """One run's record without its rows."""
-        found = await self._select(select(runs).where(runs.c.run_id == ident(run_id)))
-        return found[0] if found else None
+        at = {"at_run": ident(run_id)}
+        row = await self._database.read(lambda connection: RUN.first(connection, at))
+        return None if row is None else run_of(_expected(row))
 
     async def runs(
         self,
@@ -237,12 +239,13 @@ class SqlAudit:
             if row is None:
                 return _prove_orphan(connection, run_id)
             expected = _expected(row)
-            prover, found, last = Prover(expected), None, None
-            while found is None and (page := _page(connection, run_id, last)):
-                found, last = prover.feed(page), page[-1].seq
-            found = found or prover.finish()
+            try:
+                entries, found = _prove_chain(connection, expected)
+            except UNREADABLE as failure:
+                what = f"it does not read ({type(failure).__name__}): somebody wrote past executus"
+                entries, found = 0, AuditBreak(run_id=str(run_id), seq=None, what=what)
             breaks = () if found is None else (found,)
-            return AuditProof(runs=1, entries=expected.entries, breaks=breaks)
+            return AuditProof(runs=1, entries=entries, breaks=breaks)
 
         return await self._database.read(work)
 
@@ -304,6 +307,22 @@ class SqlAudit:
         connection.execute(delete(runs).where(runs.c.run_id.in_(names)))
         return len(gone)
 
+    async def purged(self, run_id: str) -> AuditPurged | None:
+        """What the last purge of this run left of it; None when it was never purged."""
+        query = select(purges).where(purges.c.run_id == ident(run_id))
+        latest = query.order_by(purges.c.purged_at.desc()).limit(1)
+
+        def work(connection: Connection) -> AuditPurged | None:
+            row = connection.execute(latest).first()
+            return None if row is None else purged_of(row)
+
+        return await self._database.read(work)
+
+    async def closed_head(self, run_id: str) -> str | None:
+        """Head of the run's close, also of a record that is damaged; None without a close."""
+        query = select(runs.c.closed_head).where(runs.c.run_id == ident(run_id))
+        return await self._database.read(lambda connection: connection.scalar(query))
+
     async def _names(self) -> list[str]:
         """Every run of which anything is there, rows without a run included."""
         query = select(runs.c.run_id).union(select(entries.c.run_id)).order_by("run_id")
@@ -311,7 +330,7 @@ class SqlAudit:
 
     async def _select(self, query: Select[Any]) -> list[AuditRun]:
         def work(connection: Connection) -> list[AuditRun]:
-            return [run_of(_expected(row)) for row in connection.execute(query)]
+            return [listed(_expected(row)) for row in connection.execute(query)]
 
         return await self._database.read(work)
 
@@ -339,6 +358,14 @@ def _page(connection: Connection, run_id: str, last: int | None) -> list[Link]:
         query = query.where(entries.c.seq > last)
     result = connection.execute(query.order_by(entries.c.seq).limit(PROOF_PAGE))
     return [Link(*row) for row in result]
+
+
+def _prove_chain(connection: Connection, expected: Expected) -> tuple[int, AuditBreak | None]:
+    """How many entries there are, and the first place that does not hold."""
+    prover, found, last = Prover(expected), None, None
+    while found is None and (page := _page(connection, expected.run_id, last)):
+        found, last = prover.feed(page), page[-1].seq
+    return int(expected.entries), found or prover.finish()
 
 
 def _prove_orphan(connection: Connection, run_id: str) -> AuditProof:

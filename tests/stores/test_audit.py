@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 from pydantic import JsonValue
-from sqlalchemy import select
 
 from executus.redact import Redactor
 from executus.stores.database import Database
 from executus.stores.memory import MemoryAudit
 from executus.stores.redaction import Policy
-from executus.stores.schema import audit_purges
 from executus.stores.sql_audit import SqlAudit
 from executus.usage import Usage
 from tests.stores.clocks import NOW, closing, opening, row
@@ -171,16 +169,18 @@ async def test_open_runs_past_their_deadline_are_found(audit: AnyAudit) -> None:
 
 
 async def test_a_purge_removes_old_closed_runs_only(audit: AnyAudit) -> None:
-    await audit.close(closing("old"))
+    receipt = await audit.close(closing("old"))
     await audit.close(closing("new", ended_at=NOW + timedelta(days=2)))
     await audit.start(opening("open"))
     assert await audit.purge(NOW + timedelta(days=1)) == 1
     assert sorted(run.run_id for run in await audit.runs()) == ["new", "open"]
     assert (await audit.verify()).ok
     if isinstance(audit, SqlAudit):
-        query = select(audit_purges.c.run_id, audit_purges.c.entries)
-        found = await audit._database.read(lambda c: c.execute(query).all())
-        assert found == [("old", 2)]
+        gone = await audit.purged("old")
+        assert gone is not None
+        assert (gone.head, gone.entries) == (receipt.head, 2)
+        assert gone.ended_at == NOW + timedelta(seconds=5)
+        assert await audit.purged("new") is None
 
 
 async def test_secrets_are_hidden_but_length_and_digest_stay(make: Any) -> None:

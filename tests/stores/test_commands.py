@@ -139,6 +139,44 @@ def test_audit_verify_compares_with_the_head_that_was_kept_elsewhere(say: Say, u
     assert say("audit", "verify", "--head", "0" * 64, *options)[0] == 2
 
 
+def test_a_damaged_record_is_one_line_on_every_command(say: Say, url: str) -> None:
+    migrated(say, url)
+    fill(url, record)
+    edit = text(f"UPDATE audit_runs SET started_at = {2**63 - 1} WHERE run_id = 'run'")  # noqa: S608
+    fill(url, lambda database: database.write(lambda c: c.execute(edit)))
+    options = ("--database", url)
+    for arguments in (["verify"], ["verify", "run"], ["verify", "run", "--head", "0" * 64]):
+        code, out, err = say("audit", *arguments, *options)
+        assert (code, out.splitlines()[0][:10], err) == (1, "BROKEN run", "")
+    code, out, err = say("audit", "show", "run", *options)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "executus audit verify run" in err
+    assert len(say("audit", "list", *options)[1].splitlines()) == 2
+
+
+def test_what_a_purge_left_of_a_run_is_told_and_compared(say: Say, url: str) -> None:
+    migrated(say, url)
+    fill(url, record)
+    options = ("--database", url)
+    heads: list[str] = []
+
+    async def purge(database: Database) -> None:
+        found = await SqlAudit(database).run("run")
+        heads.append(str(found and found.closed_head))
+        assert await SqlAudit(database).purge(datetime.now(UTC) + timedelta(days=400)) == 1
+
+    fill(url, purge)
+    assert say("audit", "verify", *options) == (0, "ok: 1 runs, 1 entries\n", "")
+    code, out, _ = say("audit", "verify", "run", *options)
+    assert code == 0
+    assert out.startswith("run was purged ")
+    assert heads[0] in out
+    assert say("audit", "verify", "run", "--head", heads[0], *options)[0] == 0
+    assert say("audit", "verify", "run", "--head", "0" * 64, *options)[0] == 1
+    code, _, err = say("audit", "show", "run", *options)
+    assert (code, "was purged" in err) == (2, True)
+
+
 def test_audit_purge_forgets_what_is_older(say: Say, url: str) -> None:
     migrated(say, url)
     fill(url, record)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from temporalio import workflow
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
@@ -335,8 +336,15 @@ async def test_a_record_whose_hold_is_settled_is_only_closed(bench: Bench, name:
     assert (swept.closed, swept.settled) == (True, False)
 
 
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (StoreError("out of order"), "out of order"),
+        (ValueError("a host's own codec"), "ValueError: a host's own codec"),
+    ],
+)
 async def test_one_run_that_cannot_be_written_does_not_stop_the_others(
-    bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch, failure: Exception, told: str
 ) -> None:
     for letter in "ab":
         await ended(await bench.opened(f"{name}-{letter}", "ok"))
@@ -344,12 +352,26 @@ async def test_one_run_that_cannot_be_written_does_not_stop_the_others(
 
     async def broken(closing: AuditClose) -> Any:
         if closing.opening.run_id.endswith("-a"):
-            raise StoreError("out of order")
+            raise failure
         return await close(closing)
 
     monkeypatch.setattr(bench.audit, "close", broken)
     report = await bench.sweep()
-    assert report.failed == (f"{name}-a: out of order",)
+    assert report.failed == (f"{name}-a: {told}",)
+    assert [run.run_id for run in report.swept] == [f"{name}-b"]
+
+
+async def test_a_damaged_record_is_reported_and_does_not_stop_the_others(
+    bench: Bench, name: str
+) -> None:
+    for letter in "ab":
+        await ended(await bench.opened(f"{name}-{letter}", "ok"))
+    edit = text("UPDATE audit_runs SET started_at = 9223372036854775807 WHERE run_id = :name")
+    values = {"name": f"{name}-a"}
+    await bench.audit._database.write(lambda c: c.execute(edit, values))
+    report = await bench.sweep()
+    [failed] = report.failed
+    assert f"record of run `{name}-a` is damaged" in failed
     assert [run.run_id for run in report.swept] == [f"{name}-b"]
 
 

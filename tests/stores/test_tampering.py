@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import Connection, text
 
+from executus.errors import StoreError
 from executus.stores.database import Database
 from executus.stores.sql_audit import SqlAudit
 from tests.stores.clocks import closing, opening, row
@@ -39,6 +40,10 @@ RUN_EDITS = {
     "closed_head": "'x'",
     "closed_entries": "4",
 }
+
+SQLITE_ONLY = [("entries", "'abc'"), ("started_at", "'abc'")]
+"""PostgreSQL takes no text for a number."""
+UNREADABLE_RUNS = [("started_at", str(2**63 - 1)), ("status", "'abc'"), *SQLITE_ONLY]
 
 
 @pytest.fixture
@@ -165,6 +170,45 @@ async def test_removed_entries_are_named_while_the_run_is_there(audit: SqlAudit)
         *(f"DELETE FROM audit_entries WHERE run_id = 'run' AND seq = {n}" for n in range(5)),  # noqa: S608
     )
     assert (await broken(audit))[0] == 0
+
+
+@pytest.mark.parametrize(("column", "value"), UNREADABLE_RUNS)
+async def test_a_run_that_does_not_read_is_named_and_hides_no_other(
+    audit: SqlAudit, database: Database, column: str, value: str
+) -> None:
+    edit = f"UPDATE audit_runs SET {column} = {value} WHERE run_id = 'run'"  # noqa: S608
+    if database.dialect == "postgresql" and (column, value) in SQLITE_ONLY:
+        with pytest.raises(StoreError, match="invalid input syntax"):
+            await tamper(audit, edit)
+        return
+    await tamper(audit, edit)
+    await broken(audit)
+    with pytest.raises(StoreError, match="record of run `run` is damaged: executus audit verify"):
+        await audit.run("run")
+    names = {run.run_id: run.agent_name for run in await audit.runs()}
+    assert names == {"run": "(damaged: verify it)", "other": "Agent"}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("body", "'{'"),
+        ("body", "'[1]'"),
+        ("entry", "'\x1b[2J'"),
+        ("at", str(2**63 - 1)),
+    ],
+)
+async def test_an_entry_that_does_not_read_is_named(
+    audit: SqlAudit, column: str, value: str
+) -> None:
+    await tamper(
+        audit,
+        f"UPDATE audit_entries SET {column} = {value} WHERE run_id = 'run' AND seq = 2",  # noqa: S608
+    )
+    seq, what = await broken(audit)
+    assert (seq, "\x1b" in what) == (2, False)
+    with pytest.raises(StoreError, match="entry 2 of run `run` is damaged: executus audit verify"):
+        await audit.rows("run")
 
 
 async def test_a_chain_longer_than_a_page_verifies(database: Database) -> None:
