@@ -7,6 +7,7 @@ async with Worker(client, task_queue="executus"):
 
 import asyncio
 import dataclasses
+import logging
 import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
@@ -27,13 +28,13 @@ from executus.agent import RunnableAgent
 from executus.agents import Catalogue, load_catalogue
 from executus.backstop import Backstop
 from executus.converter import SharedConverter
-from executus.errors import ConfigError, ExecutusError, MissingExtra
+from executus.errors import ConfigError, ExecutusError, MissingExtra, SchemaError, StoreError
 from executus.limits import Defaults
 from executus.mcp import McpServer
 from executus.mcp.source import McpSource
 from executus.models.registry import Models
 from executus.packs import Packs
-from executus.ports import Ports
+from executus.ports import Ports, Ready
 from executus.question import ApprovalRule
 from executus.redact import Redactor
 from executus.sweeper import SweepActivities
@@ -43,6 +44,7 @@ from executus.tools.context import Secrets
 from executus.tools.read_more import FILE_TOOLS
 from executus.workflows.agent_run import AgentRun
 
+logger = logging.getLogger("executus.plugin")
 PLUGIN_NAME = "executus.ExecutusPlugin"
 BUILD_ID = "executus"
 """Without one, a worker hashes every loaded module at start: 2-6 s (temporal-sdk.md section 7)."""
@@ -168,6 +170,26 @@ class ExecutusPlugin(SimplePlugin):
             lines = "\n  ".join(problems)
             raise ConfigError(f"this host is not whole, so no worker starts:\n  {lines}")
 
+    async def check_stores(self) -> None:
+        """Refuse a store without its schema; a worker does it before its first task.
+
+        One that does not answer now is a warning: runs are refused or wait until it does.
+
+        Raises:
+            SchemaError: a database lacks tables; names them and the command.
+        """
+        ports = self.host.ports
+        for field in dataclasses.fields(ports):
+            port: object = getattr(ports, field.name)
+            if not isinstance(port, Ready):
+                continue
+            try:
+                await port.ready()
+            except SchemaError:
+                raise
+            except StoreError as failure:
+                logger.warning("executus: a store does not answer: %s", failure)
+
     def configure_client(self, config: ClientConfig) -> ClientConfig:
         """See base class; twice is once."""
         if any(isinstance(i, Backstop) for i in config.get("interceptors") or ()):
@@ -199,10 +221,23 @@ class ExecutusPlugin(SimplePlugin):
         return cast("WorkerConfig", options)
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002 - the SDK's name
-        """See base class; what is slow to import is there before the first task."""
-        await asyncio.to_thread(self.host.models.load)
-        await asyncio.to_thread(self.host.mcp.load)
-        await asyncio.to_thread(json_schema.load)
+        """See base class; what is slow to import is there before the first task.
+
+        Raises:
+            SchemaError: see `check_stores`.
+        """
+        try:
+            await self.check_stores()
+            await asyncio.to_thread(self.host.models.load)
+            await asyncio.to_thread(self.host.mcp.load)
+            await asyncio.to_thread(json_schema.load)
+        except Exception:
+            # `async with Worker(...)` waits for the end of its worker: one that never ran has none.
+            ending = asyncio.create_task(worker.shutdown())
+            await asyncio.sleep(0)
+            await super().run_worker(worker, next)
+            await ending
+            raise
         await super().run_worker(worker, next)
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:

@@ -6,7 +6,7 @@ Every method may raise `StoreError` for trouble that a retry may cure; Temporal 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from executus.agent import RunnableAgent
 from executus.audit import AuditClose, AuditOpen, AuditReceipt, AuditRow
@@ -182,6 +182,20 @@ class Critic(Protocol):
 
     async def decide(self, view: CriticView) -> CriticDecision:
         """What is to happen. Raising, or taking longer than a minute, changes nothing."""
+        ...
+
+
+@runtime_checkable
+class Ready(Protocol):
+    """A port that can be looked at before a worker takes its first task; a host's own need not."""
+
+    async def ready(self) -> None:
+        """Be whole.
+
+        Raises:
+            SchemaError: it is not, and waiting will not help.
+            StoreError: it does not answer now.
+        """
         ...
 
 

@@ -87,6 +87,7 @@ async def execute(order: Order, settings: Settings) -> int:
     composition = compose(settings, folder=order.folder)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(composition.close)
+        await composition.plugin.check_stores()
         place = await stack.enter_async_context(open_place(settings))
         client = await connect(
             place.profile, plugins=[composition.plugin], seconds=settings.connect_seconds

@@ -80,6 +80,7 @@ async def serve(
     """
     async with AsyncExitStack() as stack:
         stack.push_async_callback(composition.close)
+        await composition.plugin.check_stores()
         place = await stack.enter_async_context(open_place(settings))
         client = await connect(
             place.profile, plugins=[composition.plugin], seconds=settings.connect_seconds

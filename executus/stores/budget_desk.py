@@ -32,6 +32,10 @@ class BudgetDesk:
         self._database = database
         self._gate = self.gate_type(database, unlimited=unlimited_by_default)
 
+    async def ready(self) -> None:
+        """See `executus.ports.Ready`."""
+        await self._database.ready()
+
     async def set_cap(self, change: CapChange) -> BudgetCap:
         """Say what a scope may use, or that it is unlimited; kept as a new version.
 

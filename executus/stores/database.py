@@ -92,7 +92,7 @@ class Database:
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` in a transaction that only reads."""
-        await self._prepare()
+        await self.ready()
         return await self._run(work, write=False)
 
     async def write(self, work: Work[T]) -> T:
@@ -100,7 +100,7 @@ class Database:
 
         `work` runs again when the server broke the first try, so it decides by what it reads.
         """
-        await self._prepare()
+        await self.ready()
         return await self._run(work, write=True)
 
     async def migrate(self) -> list[str]:
@@ -113,7 +113,13 @@ class Database:
         """Close every connection."""
         await self._backend.close()
 
-    async def _prepare(self) -> None:
+    async def ready(self) -> None:
+        """Check that the schema is there, or bring it up; the first call of anything else does so.
+
+        Raises:
+            SchemaError: it is not, and `auto_migrate` is off.
+            StoreError: the database does not answer.
+        """
         if self._ready:
             return
         if self._auto_migrate:

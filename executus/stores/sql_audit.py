@@ -94,6 +94,10 @@ class SqlAudit:
         self._database = database
         self._redaction = Redaction(redactor, policy)
 
+    async def ready(self) -> None:
+        """See `executus.ports.Ready`."""
+        await self._database.ready()
+
     async def start(self, opening: AuditOpen) -> None:
         """Open the record; nothing changes when it has an opening already."""
         draft = draft_open(self._redaction, opening)

@@ -19,6 +19,10 @@ class SqlLetters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def ready(self) -> None:
+        """See `executus.ports.Ready`."""
+        await self._database.ready()
+
     async def keep(self, letter: DeadLetter) -> None:
         """Add it; one that is there already stays as it is."""
         item = letter.item

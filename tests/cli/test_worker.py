@@ -132,3 +132,13 @@ async def test_the_worker_sweeps_when_a_schedule_tells_it_to(start, executus) ->
     assert (await handle.result()).failed == ()
     await asyncio.to_thread(stop, worker)
     assert worker.returncode == 0
+
+
+def test_nothing_starts_over_a_named_database_without_its_schema(executus, tmp_path: Path) -> None:
+    named = {"EXECUTUS_DATABASE_URL": f"sqlite:///{tmp_path}/named.db"}
+    for arguments in (("worker", "--dev"), ("run", QUESTION)):
+        code, out, err = executus(*arguments, **named)
+        assert (code, out) == (1, "")
+        assert err.splitlines()[-1].endswith("run `executus migrate`")
+        assert "Traceback" not in err
+        assert "serving" not in err

@@ -6,13 +6,19 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import Connection, inspect, select, text
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
 
 from executus.errors import ConfigError, MissingExtra, SchemaError, StoreError
+from executus.plugin import ExecutusPlugin
+from executus.ports import Ports
 from executus.stores import schema
 from executus.stores.database import DEFAULT_FILE, Database, parse_url
+from executus.stores.memory import MemoryAudit
 from executus.stores.migrations import MIGRATIONS, script
 from executus.stores.sql_audit import SqlAudit
 from executus.stores.sql_budget import SqlBudget
+from executus.stores.sql_letters import SqlLetters
 from tests.stores.clocks import opening
 
 
@@ -152,3 +158,30 @@ async def test_a_cancelled_caller_never_tears_a_transaction(database: Database) 
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert (await audit.verify()).ok
+
+
+async def test_a_worker_whose_database_has_no_schema_does_not_start(
+    url: str, temporal: WorkflowEnvironment
+) -> None:
+    database = Database(url)
+    plugin = ExecutusPlugin(ports=Ports(audit=SqlAudit(database), budget=SqlBudget(database)))
+    queue = f"no-schema-{database.dialect}"
+    with pytest.raises(SchemaError, match="executus migrate"):
+        async with asyncio.timeout(60), Worker(temporal.client, task_queue=queue, plugins=[plugin]):
+            await asyncio.Event().wait()
+    await database.migrate()
+    await plugin.check_stores()
+    await database.close()
+
+
+async def test_a_worker_whose_database_is_away_serves_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its runs are refused until the database answers; an outage is no reason not to start."""
+    database = Database("postgresql://u:pa55@127.0.0.1:1/none")
+    plugin = ExecutusPlugin(ports=Ports(letters=SqlLetters(database), audit=MemoryAudit()))
+    await plugin.check_stores()
+    [line] = caplog.messages
+    assert line.startswith("executus: a store does not answer: postgresql: ")
+    assert "pa55" not in line
+    await database.close()
