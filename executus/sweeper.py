@@ -6,8 +6,8 @@ what became of the run, closes the record with that truth (`closed_by=sweeper`) 
 hold. A run that goes on is never touched. Every step is idempotent, so two sweepers do no harm.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -99,9 +99,23 @@ class Due(NamedTuple):
 
 @dataclass(slots=True)
 class _Tally:
+    looked: set[str] = field(default_factory=set[str])
     live: int = 0
     waiting: int = 0
+    swept: list[SweptRun] = field(default_factory=list[SweptRun])
+    stuck: list[str] = field(default_factory=list[str])
+    failed: list[str] = field(default_factory=list[str])
     workers_answer: bool = True
+
+    def report(self) -> SweepReport:
+        return SweepReport(
+            looked=len(self.looked),
+            live=self.live,
+            waiting=self.waiting,
+            swept=tuple(self.swept),
+            stuck=tuple(self.stuck),
+            failed=tuple(self.failed),
+        )
 
 
 class Sweeper:
@@ -126,47 +140,51 @@ class Sweeper:
     async def sweep(self, asked: SweepInput | None = None) -> SweepReport:
         """One sweep. What fails for one run is reported and does not stop the others."""
         asked = asked or SweepInput()
-        tally, swept, stuck, failed = _Tally(), list[SweptRun](), list[str](), list[str]()
-        due = await self._due(asked)
-        for run in due:
-            if activity.in_activity():
-                activity.heartbeat(run.run_id)
-            try:
-                fate = await fate_of(self._client, run.run_id, run.workflow_run_id)
-                if fate is None and not self._given_up(run, asked):
-                    tally.waiting += 1
-                elif fate is not None and fate.result is None:
-                    tally.live += 1
-                    stuck += [run.run_id] if fate.attempts >= asked.stuck_attempts else []
-                elif fate is not None and self._fresh(fate, asked):
-                    tally.waiting += 1
-                else:
-                    swept += await self._write(run, fate, tally)
-            except Exception as failure:  # noqa: BLE001 - a host's codec or store may raise anything
-                failed.append(f"{run.run_id}: {_told(failure)}")
-        return SweepReport(
-            looked=len(due),
-            live=tally.live,
-            waiting=tally.waiting,
-            swept=tuple(swept),
-            stuck=tuple(stuck),
-            failed=tuple(failed),
-        )
+        tally = _Tally()
+        while due := await self._due(asked, tally.looked):
+            for run in due:
+                tally.looked.add(run.run_id)
+                if activity.in_activity():
+                    activity.heartbeat(run.run_id)
+                try:
+                    await self._look(run, asked, tally)
+                except Exception as failure:  # noqa: BLE001 - a host's codec or store may raise anything
+                    tally.failed.append(f"{run.run_id}: {_told(failure)}")
+                if len(tally.swept) + len(tally.failed) >= asked.limit:
+                    return tally.report()
+        return tally.report()
 
-    async def _due(self, asked: SweepInput) -> list[Due]:
-        """Open records and holds past their time, each run once, the most overdue first."""
+    async def _look(self, run: Due, asked: SweepInput, tally: _Tally) -> None:
+        fate = await fate_of(self._client, run.run_id, run.workflow_run_id)
+        if fate is None and not self._given_up(run, asked):
+            tally.waiting += 1
+        elif fate is not None and fate.result is None:
+            tally.live += 1
+            tally.stuck += [run.run_id] if fate.attempts >= asked.stuck_attempts else []
+        elif fate is not None and self._fresh(fate, asked):
+            tally.waiting += 1
+        else:
+            tally.swept += await self._write(run, fate, tally)
+
+    async def _due(self, asked: SweepInput, looked: Collection[str]) -> list[Due]:
+        """Open records and holds past their time, each run once, the most overdue first.
+
+        Those looked at already are left out: they were swept, or stand in front of the others.
+        """
+        limit = asked.limit + len(looked)
         at = FOREVER if asked.everything else self._clock() - timedelta(seconds=asked.grace)
         found: dict[str, Due] = {}
         if self._budget is not None:
-            for hold in await self._budget.holds_past(at, limit=asked.limit):
+            for hold in await self._budget.holds_past(at, limit=limit):
                 found[hold.run_id] = Due(hold.run_id, hold.workflow_run_id, hold.expires_at)
         if self._audit is not None:
-            for run in await self._audit.open_past(at, limit=asked.limit):
+            for run in await self._audit.open_past(at, limit=limit):
                 due_at = run.deadline_at or run.started_at
                 before = found.get(run.run_id)
                 known = run.workflow_run_id or (before.workflow_run_id if before else "")
                 found[run.run_id] = Due(run.run_id, known, due_at)
-        return sorted(found.values(), key=lambda run: (run.due_at, run.run_id))
+        fresh = [run for run in found.values() if run.run_id not in looked]
+        return sorted(fresh, key=lambda run: (run.due_at, run.run_id))
 
     def _fresh(self, fate: Fate, asked: SweepInput) -> bool:
         return fate.ended_at > self._clock() - timedelta(seconds=asked.grace)

@@ -29,7 +29,8 @@ class SweepInput(Data):
     everything: bool = False
     """Ask about every open run, not only those past their time."""
     limit: int = Field(default=1_000, ge=1)
-    """Most overdue runs and holds that one sweep looks at."""
+    """Runs that one sweep closes at most, the most overdue first. What it leaves alone does not
+    count."""
 
 
 class SweptRun(Data):

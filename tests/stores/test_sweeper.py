@@ -361,6 +361,31 @@ async def test_one_run_that_cannot_be_written_does_not_stop_the_others(
     assert [run.run_id for run in report.swept] == [f"{name}-b"]
 
 
+async def test_runs_that_have_to_wait_keep_no_other_from_being_swept(
+    bench: Bench, name: str
+) -> None:
+    """A Temporal that lost its data leaves many; they are the most overdue."""
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    for number in range(5):
+        await bench.audit.start(opening(f"{name}-lost-{number}", deadline_at=past))
+    await ended(await bench.opened(f"{name}-dead", "ok"))
+    await ended(await bench.opened(f"{name}-more", "ok"))
+    small = NOW.model_copy(update={"limit": 3, "lost_after": 1e9})
+    report = await bench.sweep(small)
+    assert (report.looked, report.waiting) == (7, 5)
+    assert {run.run_id for run in report.swept} == {f"{name}-dead", f"{name}-more"}
+    again = await bench.sweep(small)
+    assert (again.looked, again.waiting, again.swept) == (5, 5, ())
+
+
+async def test_one_sweep_closes_no_more_than_its_limit(bench: Bench, name: str) -> None:
+    """Its report has to fit one payload."""
+    for number in range(3):
+        await ended(await bench.opened(f"{name}-{number}", "ok"))
+    small = NOW.model_copy(update={"limit": 2})
+    assert [len((await bench.sweep(small)).swept) for _ in range(3)] == [2, 1, 0]
+
+
 async def test_a_damaged_record_is_reported_and_does_not_stop_the_others(
     bench: Bench, name: str
 ) -> None:
