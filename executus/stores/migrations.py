@@ -220,10 +220,11 @@ def migrate(connection: Connection, dialect: str) -> list[str]:
 
 
 def script(dialect: str) -> str:
-    """Every step as SQL, for those who apply it by hand."""
+    """Every step as SQL under its name, for those who apply it by hand, whole or in part."""
     parts = ["BEGIN", CREATE_APPLIED]
     for step in MIGRATIONS:
-        parts += step.statements(dialect)
+        first, *others = step.statements(dialect)
+        parts += [f"-- {step.name}\n{first}", *others]
         applied = applied_table.insert().values(name=step.name)
         parts.append(str(applied.compile(compile_kwargs={"literal_binds": True})))
     return "".join(f"{part};\n" for part in (*parts, "COMMIT"))

@@ -29,12 +29,11 @@ def listed(record: Expected) -> AuditRun:
         return _run_of(record)
     except UNREADABLE:
         texts = ("workflow_run_id", "agent_id", "caller_id", "tenant_id", "channel_id", "head")
-        rest = ("parent_run_id", "deadline_at", "status", "reason", "closed_by", "ended_at")
-        rest += ("cost_micro_usd", "closed_head", "closed_entries")
+        rest = [name for name in AuditRun.model_fields if name not in texts]
         return AuditRun.model_validate(
             {
-                **dict.fromkeys(texts, ""),
                 **dict.fromkeys(rest),
+                **dict.fromkeys(texts, ""),
                 "run_id": str(record.run_id),
                 "agent_name": "(damaged: verify it)",
                 "started_at": EPOCH,

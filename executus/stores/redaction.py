@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from pydantic import JsonValue
 
 from executus.redact import Redactor
-from executus.sanitize import cap_text, clean_json, clean_line
+from executus.sanitize import cap_text, clean_json, clean_line, clean_text
 from executus.stores.canonical import canonical, plain
 
 ContentRule = Literal["redact", "digest"]
@@ -86,11 +86,13 @@ class Redaction:
         return kept if self._fits(kept) else _withheld(kept)
 
     def line(self, text: str, limit: int) -> str:
-        """One line for people, secrets hidden; empty when the redactor fails."""
+        """One line for people, secrets hidden; its length and digest when the redactor fails."""
         try:
             return clean_line(self._redactor.text(clean_line(text, limit * 4)), limit)
         except Exception:  # noqa: BLE001 - a host's redactor may raise anything
-            return ""
+            data = clean_text(text).encode("utf-8")
+            digest = self._digest(data)
+            return f"(withheld: {len(data)} bytes, sha256 {digest})" if data else ""
 
     def bounded(self, value: object) -> JsonValue:
         """Host configuration as it is, or its length and digest when it is too large."""

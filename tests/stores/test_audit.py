@@ -1,6 +1,7 @@
 """The audit's promises, the same in memory and on both databases."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -250,6 +251,9 @@ async def test_a_failing_redactor_costs_the_content_and_never_the_record(make: A
     kept = entries[1].body["content"]["result"]  # type: ignore[index, call-overload]
     assert kept["bytes"] == 7  # type: ignore[index, call-overload]
     assert kept["withheld"] == "redactor failed: RuntimeError"  # type: ignore[index, call-overload]
+    digest = hashlib.sha256(b"planted").hexdigest()
+    said = f"(withheld: 7 bytes, sha256 {digest})"
+    assert (entries[1].body["summary"], entries[2].body["error"]) == (said, said)
     assert (await audit.verify()).ok
 
 
