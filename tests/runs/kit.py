@@ -159,4 +159,9 @@ async def assert_closed_once(kit: Kit, outcome: Outcome, *, reserved: bool = Tru
     assert {step.id for step in result.steps} <= keys, "a step is missing in the audit"
     hold = kit.budget._holds.get(result.run_id)
     assert (hold.n_settle if hold else 0) == (1 if reserved else 0)
+    if hold is not None:
+        recorded = {step_id for _, _, step_id, _ in hold.attempts}
+        paid = {step.id for step in result.steps if step.usage and step.usage.model_calls}
+        assert paid <= recorded, "a call was paid for that the ledger never saw"
+        assert hold.share.tokens >= result.usage.total_tokens
     assert not any(step.status == "running" for step in result.steps)

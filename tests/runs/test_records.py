@@ -105,6 +105,21 @@ async def test_a_cap_admits_as_many_concurrent_runs_as_it_pays_for(env, stores):
         admitted = [r for r in results if r.status is Status.OK]
         assert len(admitted) == 5
         assert {r.reason for r in results} == {Reason.ANSWER, Reason.BUDGET_REJECTED}
+        told = {(r.error or "").rpartition("; ")[2] for r in results if r not in admitted}
+        assert all(text.startswith("try again in ") for text in told), told
+
+
+async def test_a_run_that_no_waiting_helps_is_told_so_before_anything_is_paid(env, stores):
+    await stores.budget.set_cap(CapChange("caller:ann", "day", "seconds", 10.0, by="test"))
+    async with kit(env, tools=TOOLS, ports=stores) as k:
+        result = (await k.run([say("never")], max_runtime=60)).result
+        assert result.reason is Reason.BUDGET_REJECTED
+        assert result.usage.model_calls == 0
+        assert result.error == (
+            "budget: caller:ann has no room in its day cap of 10 s: 0 s used, 0 s held, "
+            "60 s asked for; waiting does not help"
+        )
+        await assert_recorded(stores, result)
 
 
 @pytest.mark.parametrize("death", ["terminate", "execution timeout", "reset"])
