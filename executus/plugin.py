@@ -173,7 +173,8 @@ class ExecutusPlugin(SimplePlugin):
     async def check_stores(self) -> None:
         """Refuse a store without its schema; a worker does it before its first task.
 
-        One that does not answer now is a warning: runs are refused or wait until it does.
+        One that does not answer now, or raises anything else, is a warning: runs are refused or
+        wait until it does.
 
         Raises:
             SchemaError: a database lacks tables; names them and the command.
@@ -189,6 +190,9 @@ class ExecutusPlugin(SimplePlugin):
                 raise
             except StoreError as failure:
                 logger.warning("executus: a store does not answer: %s", failure)
+            except Exception as failure:  # noqa: BLE001 - a bug of the host's: runs tell of it, too
+                kind = type(failure).__name__
+                logger.warning("executus: port %s is not ready: %s", field.name, kind)
 
     def configure_client(self, config: ClientConfig) -> ClientConfig:
         """See base class; twice is once."""

@@ -26,6 +26,9 @@ update in memory only until then: without an end, a run that no worker serves ha
 PASSING = frozenset({RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.FAILED_PRECONDITION})
 """What a server answers that takes no update of a run just now: ten are on their way, or the run
 goes on as a new execution. Asked again with the same id, nothing is said twice."""
+ABORTED = "update was aborted"
+"""The same of one that it had taken, and dropped with the workflow task that was to bring it; the
+status is UNAVAILABLE, as of a server that cannot be reached."""
 LONGEST_PAUSE = 2.0
 """Seconds between two such tries: 0.1, doubling up to this."""
 
@@ -63,7 +66,7 @@ async def update(
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise UserError(f"run {run_id}: {error.message}") from None
-        if error.status in PASSING:
+        if _passes(error):
             raise UserError(f"run {run_id}: {error.message}; say it again later") from None
         raise
     return said
@@ -89,7 +92,12 @@ async def _accepted(
                 rpc_timeout=timedelta(seconds=ACCEPT_SECONDS),
             )
         except RPCError as error:
-            if error.status not in PASSING or time.monotonic() + pause > until:
+            if not _passes(error) or time.monotonic() + pause > until:
                 raise
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _passes(error: RPCError) -> bool:
+    aborted = error.status is RPCStatusCode.UNAVAILABLE and ABORTED in error.message
+    return aborted or error.status in PASSING

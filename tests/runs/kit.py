@@ -161,7 +161,8 @@ async def assert_closed_once(kit: Kit, outcome: Outcome, *, reserved: bool = Tru
     assert (hold.n_settle if hold else 0) == (1 if reserved else 0)
     if hold is not None:
         recorded = {step_id for _, _, step_id, _ in hold.attempts}
-        paid = {step.id for step in result.steps if step.usage and step.usage.model_calls}
+        own = [step for step in result.steps if not step.child_run_id]  # a child has its own hold
+        paid = {step.id for step in own if step.usage and step.usage.model_calls}
         assert paid <= recorded, "a call was paid for that the ledger never saw"
-        assert hold.share.tokens >= result.usage.total_tokens
+        assert hold.share.tokens >= sum(step.usage.total_tokens for step in own if step.usage)
     assert not any(step.status == "running" for step in result.steps)
