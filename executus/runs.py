@@ -3,6 +3,8 @@
 An ordinary Temporal client does all of this too; this is the short way.
 """
 
+import asyncio
+import time
 import uuid
 
 from temporalio.client import (
@@ -46,7 +48,17 @@ from executus.updates import update
 from executus.workflows.agent_run import AgentRun
 
 FIRST_QUERY_SECONDS = 3.0
-LOST_QUERY = frozenset({RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED})
+PASSING = frozenset(
+    {
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.FAILED_PRECONDITION,
+    }
+)
+"""What a query hears that meets a run as it is continued as new: the old execution loses it, or the
+new one has no workflow task yet. Asked again a moment later, it is answered."""
+QUERY_PAUSE = 0.1
+"""Seconds before it is asked again."""
 
 
 class Runs:
@@ -133,13 +145,15 @@ class Runs:
             RPCError: there is no such run, or no worker that can tell.
         """
         handle = self._client.get_workflow_handle(run_id)
-        try:
-            return await read_state(handle, FIRST_QUERY_SECONDS)
-        except RPCError as error:
-            if error.status not in LOST_QUERY:
-                raise
-            # Asked of an execution that was just being continued as new, a query gets lost.
-            return await read_state(handle, QUERY_SECONDS)
+        until, seconds = time.monotonic() + QUERY_SECONDS, FIRST_QUERY_SECONDS
+        while True:
+            try:
+                return await read_state(handle, seconds)
+            except RPCError as error:
+                if error.status not in PASSING or time.monotonic() > until:
+                    raise
+            await asyncio.sleep(QUERY_PAUSE)
+            seconds = QUERY_SECONDS
 
     async def cancel(self, run_id: str, reason: str = "", *, by: str = "") -> None:
         """Stop a run gracefully: it completes with status cancelled and its partial result.

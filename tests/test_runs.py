@@ -1,0 +1,57 @@
+"""Runs: what the server says of a run that is just being continued as new is not the caller's."""
+
+import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from executus import runs as module
+from executus.runs import Runs
+
+
+def heard(monkeypatch: pytest.MonkeyPatch, *answers: object) -> list[float]:
+    """Have `answers` come to one query after the other; how long each may take."""
+    asked: list[float] = []
+
+    async def read_state(handle, seconds):
+        asked.append(seconds)
+        answer = answers[min(len(asked), len(answers)) - 1]
+        if isinstance(answer, RPCStatusCode):
+            raise RPCError("said the server", answer, b"")
+        return answer
+
+    monkeypatch.setattr(module, "read_state", read_state)
+    monkeypatch.setattr(module, "QUERY_PAUSE", 0.0)
+    return asked
+
+
+@pytest.fixture
+def lazy() -> Client:
+    class Lazy(Client):
+        def __init__(self) -> None: ...
+
+        def get_workflow_handle(self, *args, **kwargs):
+            return None
+
+    return Lazy()
+
+
+async def test_a_query_that_meets_a_handover_is_asked_again(monkeypatch, lazy):
+    lost, early = RPCStatusCode.CANCELLED, RPCStatusCode.FAILED_PRECONDITION
+    asked = heard(monkeypatch, lost, early, early, "the state")
+    assert await Runs(lazy).state("r") == "the state"
+    assert asked == [3.0, *[module.QUERY_SECONDS] * 3]
+
+
+async def test_a_run_that_is_not_there_is_told_at_once(monkeypatch, lazy):
+    asked = heard(monkeypatch, RPCStatusCode.NOT_FOUND)
+    with pytest.raises(RPCError):
+        await Runs(lazy).state("r")
+    assert len(asked) == 1
+
+
+async def test_what_does_not_pass_is_told_in_the_end(monkeypatch, lazy):
+    monkeypatch.setattr(module, "QUERY_SECONDS", 0.05)
+    asked = heard(monkeypatch, RPCStatusCode.FAILED_PRECONDITION)
+    with pytest.raises(RPCError):
+        await Runs(lazy).state("r")
+    assert len(asked) > 1
