@@ -5,6 +5,8 @@ from pydantic import Field
 from executus.data import Data
 from executus.message import Message
 
+MAX_BY = 255
+"""Characters of who forks."""
 STEP_PATTERN = r"^m[0-9]+(\.[A-Za-z0-9.]+)?$"
 
 
@@ -20,7 +22,7 @@ class Origin(Data):
     step_id: str | None = Field(default=None, max_length=64, pattern=STEP_PATTERN)
     """Everything up to and including the iteration of this step (`m3`, `m3.t2`). None: all of it.
     A final answer is left out when nothing new is asked, so that the model answers again."""
-    by: str = Field(default="", max_length=255)
+    by: str = Field(default="", max_length=MAX_BY)
     """Who forks it, when that is not the caller; recorded."""
 
 

@@ -8,7 +8,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from executus import contracts
 from executus.errors import RunError
 from executus.fork_end import before_answer, consistent, whole_turn
-from executus.origin import ForkAsk, ForkPoint, OriginInput, OriginPage
+from executus.origin import MAX_BY, ForkAsk, ForkPoint, OriginInput, OriginPage
 from executus.request import RunRequest
 from executus.sanitize import clean_line
 from executus.status import Reason, Status
@@ -18,8 +18,6 @@ from executus.workflows.run import Run
 
 CLOSED = ".closing"
 """End of the step id of a closing answer, which is of no iteration."""
-MAX_BY = 255
-"""Characters of who forks."""
 READ_SECONDS = 300.0
 """For reading the other run: a closed one is replayed to answer."""
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 import click
 from temporalio.client import WorkflowQueryFailedError
@@ -10,6 +11,7 @@ from temporalio.service import RPCError
 
 from executus.cli import exit as codes
 from executus.cli.checked import checked
+from executus.cli.family import below
 from executus.cli.sweep import plain_client
 from executus.cli.user import user
 from executus.errors import UserError
@@ -72,9 +74,8 @@ def answer(
 async def _list(run_id: str) -> int:
     async with AsyncExitStack() as stack:
         runs = Runs(await plain_client(stack, load_settings()))
-        family = [await _state(runs, run_id)]
-        for state in family:  # it grows meanwhile: a person is shown what waits anywhere below
-            family += [await _state(runs, child) for child in running_children(state)]
+        top = await _state(runs, run_id)
+        family = [top, *[child async for child in below(top, partial(_state, runs))]]
     waiting = [(state.run_id, question) for state in family for question in state.questions]
     for whose, question in waiting:
         what, how = question_lines(whose, question)

@@ -8,13 +8,14 @@ from enum import Enum
 from temporalio.client import WorkflowQueryFailedError, WorkflowQueryRejectedError
 from temporalio.service import RPCError
 
+from executus.cli.family import below
 from executus.cli.live import View
 from executus.cli.user import user
 from executus.errors import ExecutusError
 from executus.result import RunResult
 from executus.runs import Runs
 from executus.state import LiveState
-from executus.waits import running_children, wait_lines
+from executus.waits import wait_lines
 
 POLL_SECONDS = 0.25
 QUERY_SECONDS = 5.0
@@ -105,11 +106,8 @@ class Follower:
     async def _lines_below(self, state: LiveState) -> dict[str, tuple[str, str]]:
         """What runs of sub-agents wait for, on every level."""
         found: dict[str, tuple[str, str]] = {}
-        left = running_children(state)
-        while left:
-            child = await self._runs.state(left.pop())
+        async for child in below(state, self._runs.state):
             found |= {f"{child.run_id} {key}": line for key, line in wait_lines(child).items()}
-            left += running_children(child)
         return found
 
     async def _poll(self) -> None:

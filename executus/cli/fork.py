@@ -11,10 +11,8 @@ from executus.cli.run import LOG_FILE, choose_agent
 from executus.cli.session import Order, execute
 from executus.cli.user import user
 from executus.errors import ConfigError
-from executus.origin import Origin
+from executus.origin import MAX_BY, Origin
 from executus.settings import load_settings
-
-MAX_BY = 255
 
 
 @click.command("fork")
