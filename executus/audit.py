@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from executus.data import Data
+from executus.data import Data, Record
 from executus.status import Reason, Status
 from executus.usage import Usage
 
@@ -61,7 +61,7 @@ class AuditOpen(Data):
     """When the run must have ended, cleanup included: from then on the sweeper asks."""
 
 
-class AuditRow(Data):
+class AuditRow(Record):
     """One row of a run's chain: append-only, idempotent by (run_id, key)."""
 
     key: str = Field(max_length=128)

@@ -14,7 +14,7 @@ from executus.agent import RunnableAgent
 from executus.audit import AuditClose, AuditOpen, AuditReceipt, AuditRow
 from executus.budget import BudgetCheck, BudgetCommit
 from executus.critic import MAX_STEPS
-from executus.data import Data, absent, empty
+from executus.data import Data, Record, absent, empty
 from executus.delivery_target import DeliveryTarget
 from executus.files import DroppedFile, FileRef, FileScope
 from executus.message import ImagePart, InputFile, Message, ToolResultPart
@@ -72,7 +72,7 @@ def tool_activity(name: str) -> str:
     return f"{TOOL_PREFIX}{name}"
 
 
-class RunKey(Data):
+class RunKey(Record):
     """A run's identity, as activities need it."""
 
     run_id: str
@@ -137,7 +137,7 @@ class Failover(Data):
     """Seconds until it may be tried again, when known."""
 
 
-class ModelStepOutput(Data):
+class ModelStepOutput(Record):
     """Output of `executus.model`."""
 
     message: Message
@@ -228,7 +228,7 @@ class RaiseLimits(Data):
     """Who raises it; recorded."""
 
 
-class RunState(Data):
+class RunState(Record):
     """What a tool may know of its run."""
 
     iteration: int
@@ -247,7 +247,7 @@ class RunState(Data):
     """So far."""
 
 
-class ToolInput(Data):
+class ToolInput(Record):
     """Input of `tool.<name>`."""
 
     key: RunKey

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from executus.data import Data
+from executus.data import Data, Record
 
 WATCHDOG, JUDGE = "watchdog", "judge"
 """The critics that come with executus; every other name is the host's own (`Ports.critic`)."""
@@ -110,7 +110,7 @@ class CriticPlan(Data):
         )
 
 
-class CriticState(Data):
+class CriticState(Record):
     """What a watch remembers; it is handed over with the run."""
 
     asked: int = 0

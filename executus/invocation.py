@@ -2,7 +2,7 @@
 
 from pydantic import Field, JsonValue
 
-from executus.data import Data
+from executus.data import Record
 from executus.delivery_target import DeliveryTarget
 from executus.files import DroppedFile, FileRef
 from executus.message import ImagePart, InputFile
@@ -10,7 +10,7 @@ from executus.message import ImagePart, InputFile
 ID_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 
 
-class Invocation(Data):
+class Invocation(Record):
     """One envelope that attributes tools, audit and budget to a caller.
 
     Identity comes from here only, never from what a model writes into tool arguments.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from executus.data import Data, empty
+from executus.data import Record, empty
 from executus.digest import digest
 
 MAX_TEXT = 1_000_000
@@ -21,7 +21,7 @@ MAX_NAME = 128
 """Characters of a name; OpenAI and Anthropic accept 64 for a tool."""
 
 
-class TextPart(Data):
+class TextPart(Record):
     """Plain text."""
 
     type: Literal["text"] = "text"
@@ -29,7 +29,7 @@ class TextPart(Data):
     """The text."""
 
 
-class ImagePart(Data):
+class ImagePart(Record):
     """An image, by value (never a URL: a provider must not fetch on the caller's word)."""
 
     type: Literal["image"] = "image"
@@ -39,7 +39,7 @@ class ImagePart(Data):
     """The encoded image."""
 
 
-class InputFile(Data):
+class InputFile(Record):
     """A file as a caller hands it over; its name may be anything, see `files.safe_name`."""
 
     type: Literal["file"] = "file"
@@ -62,7 +62,7 @@ class FilePart(InputFile):
     """The content."""
 
 
-class ThinkingPart(Data):
+class ThinkingPart(Record):
     """Reasoning that a provider wants back verbatim with the next request."""
 
     type: Literal["thinking"] = "thinking"
@@ -74,7 +74,7 @@ class ThinkingPart(Data):
     """The provider's own item as JSON text: signature, encrypted content, ids. Opaque to us."""
 
 
-class ToolCallPart(Data):
+class ToolCallPart(Record):
     """The model asks for a tool."""
 
     type: Literal["tool_call"] = "tool_call"
@@ -93,7 +93,7 @@ ToolOutcome = Literal["ok", "error", "unknown"]
 died, a time-out) and the effect may or may not have happened: verify before trying again."""
 
 
-class ToolResultPart(Data):
+class ToolResultPart(Record):
     """What a tool call brought; stands in history once."""
 
     type: Literal["tool_result"] = "tool_result"
@@ -140,7 +140,7 @@ messages, which stay in the transcript. phase: the same, where a phase begins: i
 phases said."""
 
 
-class Fold(Data):
+class Fold(Record):
     """The range of transcript messages that one stands for: `start` <= i < `end`."""
 
     start: int = Field(ge=0)
@@ -149,7 +149,7 @@ class Fold(Data):
     """One past the last folded message."""
 
 
-class Message(Data):
+class Message(Record):
     """One entry of the transcript."""
 
     role: Role

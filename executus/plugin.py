@@ -18,10 +18,16 @@ from typing import Any, cast
 from temporalio.client import ClientConfig
 from temporalio.converter import DataConverter, DefaultPayloadConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import ReplayerConfig, Worker, WorkerConfig, WorkflowRunner
+from temporalio.worker import (
+    ReplayerConfig,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkerConfig,
+    WorkflowRunner,
+)
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from executus import json_schema
+from executus import garbage, json_schema
 from executus.activities.every import every_activity
 from executus.activities.host import Host
 from executus.agent import RunnableAgent
@@ -29,6 +35,7 @@ from executus.agents import Catalogue, load_catalogue
 from executus.backstop import Backstop
 from executus.converter import SharedConverter
 from executus.errors import ConfigError, ExecutusError, MissingExtra, SchemaError, StoreError
+from executus.instances import LeanRunner, LeanStart
 from executus.limits import Defaults
 from executus.mcp import McpServer
 from executus.mcp.source import McpSource
@@ -139,7 +146,7 @@ class ExecutusPlugin(SimplePlugin):
         super().__init__(  # pyright: ignore[reportUnknownMemberType] - takes bare Callables
             PLUGIN_NAME,
             data_converter=_converter,
-            interceptors=[Backstop(self.host.agents, self.host.defaults)],
+            interceptors=[Backstop(self.host.agents, self.host.defaults), LeanStart()],
             workflow_runner=_runner,
             workflow_failure_exception_types=[ExecutusError],
             run_context=source.serving,
@@ -222,6 +229,7 @@ class ExecutusPlugin(SimplePlugin):
         for name, sdk_default, ours in WORKER_DEFAULTS:
             if options.get(name) == sdk_default:
                 options[name] = ours
+        _use_lean_runner(options)
         return cast("WorkerConfig", options)
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002 - the SDK's name
@@ -232,9 +240,9 @@ class ExecutusPlugin(SimplePlugin):
         """
         try:
             await self.check_stores()
-            await asyncio.to_thread(self.host.models.load)
-            await asyncio.to_thread(self.host.mcp.load)
-            await asyncio.to_thread(json_schema.load)
+            with garbage.loading():
+                await asyncio.to_thread(self._load)
+            garbage.keep_loaded()
         except Exception:
             # `async with Worker(...)` waits for the end of its worker: one that never ran has none.
             ending = asyncio.create_task(worker.shutdown())
@@ -244,15 +252,29 @@ class ExecutusPlugin(SimplePlugin):
             raise
         await super().run_worker(worker, next)
 
+    def _load(self) -> None:
+        """Import what is slow to import."""
+        self.host.models.load()
+        self.host.mcp.load()
+        json_schema.load()
+
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
         """See base class."""
         json_schema.load()
+        garbage.keep_loaded()
         config = super().configure_replayer(config)
         if AgentRun not in (config.get("workflows") or ()):
             config["workflows"] = [*(config.get("workflows") or ()), *WORKFLOWS]
         if config.get("build_id") is None:
             config["build_id"] = BUILD_ID
+        _use_lean_runner(cast("dict[str, Any]", config))
         return config
+
+
+def _use_lean_runner(options: dict[str, Any]) -> None:
+    """In place of the SDK's own for workflows outside the sandbox; a host's stays."""
+    if type(options.get("unsandboxed_workflow_runner")) is UnsandboxedWorkflowRunner:
+        options["unsandboxed_workflow_runner"] = LeanRunner()
 
 
 def _check_mcp(source: McpSource, tools: Sequence[Tool]) -> None:

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from executus.agent import RunnableAgent
-from executus.data import Data
+from executus.data import Record
 from executus.invocation import Invocation
 from executus.lineage import Lineage
 from executus.origin import Origin
@@ -12,7 +12,7 @@ MAX_REQUEST_BYTES = 1_000_000
 """JSON bytes of a whole request. Temporal refuses 2 MiB; the margin is for codecs and the plan."""
 
 
-class RunRequest(Data):
+class RunRequest(Record):
     """What to run, and for whom.
 
     Pass it to `client.start_workflow(AgentRun.run, request, id=..., task_queue=...)`.

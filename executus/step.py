@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from executus.data import Data, empty
+from executus.data import Record, empty
 from executus.usage import Usage
 
 StepStatus = Literal["running", "complete", "error", "unknown"]
@@ -15,7 +15,7 @@ MAX_SUMMARY = 200
 """Characters of a step's summary."""
 
 
-class StepRecord(Data):
+class StepRecord(Record):
     """A turn, tool call, compaction or critic's look: live in `state`, whole in the result."""
 
     id: str

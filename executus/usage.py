@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from executus.data import Data
+from executus.data import Record
 
 
-class Usage(Data):
+class Usage(Record):
     """Token counts of one model call, or the sum over a run.
 
     `input_tokens` and `output_tokens` are totals. The cache and reasoning counts are portions of

@@ -26,7 +26,7 @@ from executus.workflows.driver import RunDriver
 from executus.workflows.ending import Ending
 from executus.workflows.fork import fork_point
 from executus.workflows.handover import carried_page
-from executus.workflows.intake import decode_carry, decode_request, read_target
+from executus.workflows.intake import Received, decode_carry, decode_request, read_target
 from executus.workflows.late_steps import late_steps
 from executus.workflows.report import failure, result_head
 from executus.workflows.scope import wait_for_end
@@ -80,9 +80,11 @@ class AgentRun:
         try:
             carry = decode_carry(request)
             run.take(carry.request if carry else decode_request(request))
+            if isinstance(request, Received):
+                request.forget()
             return await driver.drive(carry)
         except RequestError as error:
-            run.target = read_target(request)
+            run.target = run.target or read_target(request)
             run.ending = Ending(Status.ERROR, error.reason, error=str(error))
         except Exception as error:  # noqa: BLE001 - uncaught, it would hang the workflow task
             workflow.logger.error("executus: bug in the run", exc_info=error)

@@ -1,8 +1,10 @@
 """Take in what a run is started with: a request, or what an earlier execution hands over."""
 
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 
 from executus.carry import Carry
 from executus.data import Data
@@ -13,6 +15,20 @@ from executus.sanitize import clean_line
 from executus.status import Reason
 
 D = TypeVar("D", bound=Data)
+
+
+@dataclass(slots=True)
+class Received:
+    """What a run was started with, until it is read; in place of Temporal's RawValue.
+
+    The call of the workflow holds its argument until it ends, so the argument has to let go.
+    """
+
+    payload: Payload
+
+    def forget(self) -> None:
+        """It was read: the request or the carried state is all that counts now."""
+        self.payload = Payload()
 
 
 def decode_request(request: Any) -> RunRequest:  # noqa: ANN401 - raw at run time, see agent_run.Request

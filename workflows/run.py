@@ -37,6 +37,8 @@ from executus.workflows.questions import Questions
 MAX_WARNING = 500
 """Characters of one warning."""
 TOO_LATE = "the run ended first"
+TURNS = 4
+"""Turns of the event loop until all that an outcome sets off has begun: one page for all of it."""
 
 
 class Run:
@@ -254,8 +256,11 @@ class Run:
         """The same where the run itself did nothing: it is as silent as before."""
         if not self._dirty:
             self._dirty = True
-            asyncio.get_running_loop().call_soon(self._refresh)
+            self._refresh(TURNS)
 
-    def _refresh(self) -> None:
+    def _refresh(self, turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._refresh, turns - 1)
+            return
         self._dirty = False
         workflow.set_current_details(render(self.state(SHOWN_STEPS)))

@@ -7,6 +7,7 @@ from typing import NamedTuple, NoReturn
 
 import click
 
+from executus import garbage
 from executus.cli import exit as codes
 from executus.errors import ExecutusError, UserError
 
@@ -57,7 +58,8 @@ class LazyGroup(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        command: object = getattr(importlib.import_module(entry.module), cmd_name)
+        with garbage.loading():
+            command: object = getattr(importlib.import_module(entry.module), cmd_name)
         if not isinstance(command, click.Command):
             msg = f"{entry.module}.{cmd_name} is not a click command"
             raise TypeError(msg)

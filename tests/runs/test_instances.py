@@ -1,0 +1,144 @@
+"""What a cached run keeps: not what it was started with, and one live page for each task."""
+
+import gc
+from typing import Any
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.bridge.proto.workflow_activation import InitializeWorkflow
+from temporalio.client import Interceptor as ClientInterceptor
+from temporalio.client import OutboundInterceptor, StartWorkflowInput
+from temporalio.worker import (
+    ExecuteWorkflowInput,
+    Interceptor,
+    Replayer,
+    UnsandboxedWorkflowRunner,
+    WorkerConfig,
+    WorkflowInboundInterceptor,
+)
+
+from executus import Status
+from executus.instances import LeanRunner
+from executus.limits import Defaults
+from executus.models.registry import Models
+from executus.models.scripted import Scripted, call, say
+from executus.plugin import ExecutusPlugin
+from executus.tools import tool
+
+from .kit import event_name, kit
+from .test_long_runs import chain
+
+HEARD: list[dict[str, bytes]] = []
+KEPT: dict[str, list[Any]] = {}
+"""Execution -> messages, or parts of them, that started its run and are still there."""
+
+
+@tool(effect="pure")
+async def look(page: int) -> str:
+    """Look at a page."""
+    return f"page {page}"
+
+
+def looks(count: int) -> list[Any]:
+    return [*(call("look", page=n) for n in range(count)), say("done")]
+
+
+@tool(effect="pure")
+async def weigh(page: int) -> str:
+    """Note what of the message that started this execution is still there."""
+    gc.collect()
+    info, there = activity.info(), gc.get_objects()
+    started = [o for o in there if type(o) is InitializeWorkflow]
+    arguments = [o for o in there if type(o) is Payload and b"weigh yourself" in o.data]
+    KEPT[info.workflow_run_id] = [
+        *(message for message in started if message.workflow_id == info.workflow_id),
+        *arguments,
+    ]
+    return f"page {page}"
+
+
+async def test_a_run_does_not_keep_the_message_that_started_it_nor_what_is_handed_to_it(env):
+    KEPT.clear()
+    defaults = Defaults(history_events=50, max_iterations=20)
+    script = [*(call("weigh", page=n) for n in range(8)), say("done")]
+    async with kit(env, tools=[weigh], defaults=defaults) as k:
+        outcome = await k.run(script, tools=("weigh",), prompt="weigh yourself")
+        executions = await chain(k, outcome.result.run_id)
+    assert outcome.result.status is Status.OK
+    assert len(executions) > 1
+    assert {run_id: [] for run_id in KEPT} == KEPT
+    assert len(KEPT) == len(executions)
+
+
+class Named(ClientInterceptor):
+    """Sends a header with every start, as tracing does."""
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        class Outbound(OutboundInterceptor):
+            async def start_workflow(self, input: StartWorkflowInput) -> Any:
+                input.headers = {**input.headers, "who": Payload(data=b"ann")}
+                return await super().start_workflow(input)
+
+        return Outbound(next)
+
+
+class Listener(ClientInterceptor, Interceptor):
+    """Reads the headers, as tracing does: an interceptor of clients and of their workers."""
+
+    def workflow_interceptor_class(self, input: Any) -> type[WorkflowInboundInterceptor]:
+        return _Ear
+
+
+class _Ear(WorkflowInboundInterceptor):
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
+        HEARD.append({name: payload.data for name, payload in input.headers.items()})
+        return await super().execute_workflow(input)
+
+
+@pytest.mark.parametrize("order", ["outside", "inside"])
+async def test_interceptors_of_the_host_still_see_headers(env, order):
+    HEARD.clear()
+    config = env.client.config()
+    config["interceptors"] = [*config["interceptors"], Named()]
+    if order == "outside":  # before the plugin's, which the worker adds to the client's
+        config["interceptors"] = [*config["interceptors"], Listener()]
+    client = type(env.client)(**config)
+    options = {} if order == "outside" else {"interceptors": [Listener()]}
+    async with kit(env, client=client, **options) as k:
+        outcome = await k.run([say("done")])
+    assert outcome.result.status is Status.OK
+    assert HEARD
+    assert all(heard == {"who": b"ann"} for heard in HEARD)
+
+
+class OwnRunner(UnsandboxedWorkflowRunner):
+    """A host's."""
+
+
+def test_a_hosts_own_runner_stays():
+    plugin = ExecutusPlugin(models=Models({}, providers=[Scripted({})]))
+    own = OwnRunner()
+
+    def configured(runner: UnsandboxedWorkflowRunner) -> object:
+        config = WorkerConfig(unsandboxed_workflow_runner=runner, client=_NoClient())
+        return plugin.configure_worker(config)["unsandboxed_workflow_runner"]
+
+    assert configured(own) is own
+    assert isinstance(configured(UnsandboxedWorkflowRunner()), LeanRunner)
+
+
+class _NoClient:
+    def config(self, **_: object) -> dict[str, object]:
+        return {}
+
+
+async def test_a_replay_makes_the_live_page_once_a_task(env, monkeypatch):
+    async with kit(env, tools=[look]) as k:
+        outcome = await k.run(looks(5), tools=("look",))
+    pages: list[str] = []
+    monkeypatch.setattr(workflow, "set_current_details", pages.append)
+    await Replayer(workflows=[], plugins=[k.plugin]).replay_workflow(outcome.history)
+    names = [event_name(event) for event in outcome.history.events]
+    assert 1 < len(pages) <= names.count("WORKFLOW_TASK_COMPLETED") + 1
+    assert "`m6` model" in pages[-1]
