@@ -124,6 +124,7 @@ class ExecutusPlugin(SimplePlugin):
         _check_mcp(source, tools)
         self.catalogue = Catalogue()
         """Every agent of this host with its source, the broken ones with their problem."""
+        self._checked = False
         self._code = tuple(agents)
         self._folders: tuple[str | Path, ...] = ()
         self._agents: dict[str, RunnableAgent] = {}
@@ -181,25 +182,24 @@ class ExecutusPlugin(SimplePlugin):
         """Refuse a store without its schema; a worker does it before its first task.
 
         One that does not answer now, or raises anything else, is a warning: runs are refused or
-        wait until it does.
+        wait until it does. Ports are asked at once, each waits for its database; asked again, a
+        host that has passed says nothing.
 
         Raises:
             SchemaError: a database lacks tables; names them and the command.
         """
+        if self._checked:
+            return
         ports = self.host.ports
-        for field in dataclasses.fields(ports):
-            port: object = getattr(ports, field.name)
-            if not isinstance(port, Ready):
-                continue
-            try:
-                await port.ready()
-            except SchemaError:
-                raise
-            except StoreError as failure:
-                logger.warning("executus: a store does not answer: %s", failure)
-            except Exception as failure:  # noqa: BLE001 - a bug of the host's: runs tell of it, too
-                kind = type(failure).__name__
-                logger.warning("executus: port %s is not ready: %s", field.name, kind)
+        named = [(f.name, getattr(ports, f.name)) for f in dataclasses.fields(ports)]
+        asked = [_problem(name, port) for name, port in named if isinstance(port, Ready)]
+        problems = await asyncio.gather(*asked)
+        for problem in problems:
+            if isinstance(problem, SchemaError):
+                raise problem
+        for warning in dict.fromkeys(filter(None, problems)):
+            logger.warning("executus: %s", warning)
+        self._checked = True
 
     def configure_client(self, config: ClientConfig) -> ClientConfig:
         """See base class; twice is once."""
@@ -269,6 +269,19 @@ class ExecutusPlugin(SimplePlugin):
             config["build_id"] = BUILD_ID
         _use_lean_runner(cast("dict[str, Any]", config))
         return config
+
+
+async def _problem(name: str, port: Ready) -> SchemaError | str | None:
+    """What is wrong with a port: what cannot be waited for, or what is worth a warning."""
+    try:
+        await port.ready()
+    except SchemaError as problem:
+        return problem
+    except StoreError as failure:
+        return f"a store does not answer: {failure}"
+    except Exception as failure:  # noqa: BLE001 - a bug of the host's: runs tell of it, too
+        return f"port {name} is not ready: {type(failure).__name__}"
+    return None
 
 
 def _use_lean_runner(options: dict[str, Any]) -> None:

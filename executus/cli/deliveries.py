@@ -9,7 +9,7 @@ from executus.cli import exit as codes
 from executus.cli.compose import Composition, compose, load_app
 from executus.cli.records import database_option, with_database
 from executus.cli.span import SPAN
-from executus.errors import ConfigError, RequestError
+from executus.errors import ConfigError, RequestError, StoreError
 from executus.letter import DeadLetter
 from executus.redelivery import Redelivered, Redelivery
 from executus.sanitize import clean_line
@@ -85,8 +85,14 @@ async def _retry(composition: Composition, run: str | None) -> list[Redelivered]
         if ports.delivery is None or ports.letters is None:
             raise ConfigError("the app's Ports have no `delivery` and `letters`")
         redelivery = Redelivery(ports.delivery, ports.letters, ports.audit)
-        waiting = await ports.letters.letters(run)
-        return [await redelivery.send(letter) for letter in waiting]
+        results: list[Redelivered] = []
+        for letter in await ports.letters.letters(run):
+            try:
+                results.append(await redelivery.send(letter))
+            except StoreError as failure:  # the rest would fail alike; what was done is still told
+                results.append(Redelivered(letter, error=str(failure)))
+                break
+        return results
     finally:
         await composition.close()
 

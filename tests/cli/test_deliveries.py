@@ -1,10 +1,23 @@
 """`executus run --deliver` as a process, and wrong calls of it and of `executus deliveries`."""
 
+import asyncio
 import json
+from datetime import UTC, datetime
 
 import pytest
 
+from executus import DeliveryTarget, Invocation, Reason, RunResult, Status
+from executus.cli import deliveries
 from executus.cli.app import invoke
+from executus.cli.compose import Composition
+from executus.envelope import delivery_item
+from executus.errors import StoreError
+from executus.letter import DeadLetter, DeliveryReceipt
+from executus.plugin import ExecutusPlugin
+from executus.ports import Ports
+from executus.stores.memory_letters import MemoryLetters
+
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_a_run_is_delivered_to_a_file_of_its_own(executus, tmp_path):
@@ -30,3 +43,47 @@ def test_a_run_is_delivered_to_a_file_of_its_own(executus, tmp_path):
 def test_a_wrong_call_names_the_way_out(call, says, capsys):
     assert invoke(call.split()) == 2
     assert says in capsys.readouterr().err
+
+
+class Failing(MemoryLetters):
+    """Letters whose store goes away after the first was taken."""
+
+    async def claim(self, letter_id, seconds):
+        if letter_id != "d1":
+            raise StoreError("postgresql: connection refused")
+        return await super().claim(letter_id, seconds)
+
+
+class Receiver:
+    """A receiver that takes everything."""
+
+    async def deliver(self, item):
+        shown = item.target.shown
+        return DeliveryReceipt(id=item.id, target=shown, delivered_at=LONG_AGO, attempts=1)
+
+
+async def _with_three_letters() -> Failing:
+    letters = Failing()
+    for number in range(1, 4):
+        run_id, target = f"r{number}", DeliveryTarget(kind="file")
+        ended = {"status": Status.OK, "reason": Reason.ANSWER, "started_at": LONG_AGO}
+        result = RunResult(run_id=run_id, output="done", ended_at=LONG_AGO, **ended)
+        item = delivery_item(target, result, Invocation(), agent="a", workflow_run_id="w")
+        known = {"id": f"d{number}", "run_id": run_id, "target": target.shown, "status": "ok"}
+        letter = DeadLetter(**known, attempts=1, error="down", failed_at=LONG_AGO, item=item)
+        await letters.keep(letter)
+    return letters
+
+
+def test_a_store_that_goes_away_in_a_retry_does_not_hide_what_was_delivered(capsys, monkeypatch):
+    letters = asyncio.run(_with_three_letters())
+    plugin = ExecutusPlugin(ports=Ports(delivery=Receiver(), letters=letters))
+    monkeypatch.setattr(deliveries, "compose", lambda settings: Composition(plugin=plugin))
+    assert invoke(["deliveries", "retry", "--all"]) == 1
+    out, err = capsys.readouterr()
+    assert not err
+    told = out.splitlines()
+    assert told == [
+        "delivered r1 to file, attempt 2",
+        "FAILED    r2 to file: postgresql: connection refused",
+    ]

@@ -179,8 +179,10 @@ async def test_a_worker_whose_database_is_away_serves_and_says_so(
 ) -> None:
     """Its runs are refused until the database answers; an outage is no reason not to start."""
     database = Database("postgresql://u:pa55@127.0.0.1:1/none")
-    plugin = ExecutusPlugin(ports=Ports(letters=SqlLetters(database), audit=MemoryAudit()))
+    ports = Ports(letters=SqlLetters(database), budget=SqlBudget(database), audit=MemoryAudit())
+    plugin = ExecutusPlugin(ports=ports)
     await plugin.check_stores()
+    await plugin.check_stores()  # a command asks before it starts a server, and its worker again
     [line] = caplog.messages
     assert line.startswith("executus: a store does not answer: postgresql: ")
     assert "pa55" not in line
