@@ -25,14 +25,19 @@ from temporalio.worker import (
 from executus.workflows.agent_run import AgentRun
 from executus.workflows.intake import Received
 
+_NO_RESULT = Payloads()
+"""One for all runs."""
+
 
 class LeanRunner(UnsandboxedWorkflowRunner):
     """Makes instances that do not hold on to their first activation by its (empty) last result."""
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """See base class."""
-        own = Payloads()
-        own.CopyFrom(det.last_completion_result)
+        own = _NO_RESULT
+        if det.last_completion_result.payloads:  # of a schedule's run before
+            own = Payloads()
+            own.CopyFrom(det.last_completion_result)
         return super().create_instance(dataclasses.replace(det, last_completion_result=own))
 
 

@@ -15,6 +15,8 @@ from executus.sanitize import clean_line
 from executus.status import Reason
 
 D = TypeVar("D", bound=Data)
+READ = Payload()
+"""In place of every argument that was read: one for all."""
 
 
 @dataclass(slots=True)
@@ -28,7 +30,7 @@ class Received:
 
     def forget(self) -> None:
         """It was read: the request or the carried state is all that counts now."""
-        self.payload = Payload()
+        self.payload = READ
 
 
 def decode_request(request: Any) -> RunRequest:  # noqa: ANN401 - raw at run time, see agent_run.Request
