@@ -142,3 +142,10 @@ async def test_a_replay_makes_the_live_page_once_a_task(env, monkeypatch):
     names = [event_name(event) for event in outcome.history.events]
     assert 1 < len(pages) <= names.count("WORKFLOW_TASK_COMPLETED") + 1
     assert "`m6` model" in pages[-1]
+
+
+async def test_a_worker_leaves_what_was_imported_out_of_later_collections(env):
+    async with kit(env):
+        pass
+    assert gc.get_freeze_count() > 10_000
+    assert gc.isenabled()
