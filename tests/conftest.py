@@ -10,6 +10,7 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from bench.postgres import Postgres, running
+from executus.garbage import keep_loaded
 from executus.server_program import DYNAMIC_CONFIG, find_program
 from executus.stores.database import Database
 
@@ -86,7 +87,7 @@ def pytest_collection_finish() -> None:
     takes at most 7 ms in these tests.
     """
     gc.collect()
-    gc.freeze()
+    keep_loaded()
 
 
 @pytest.hookimpl(trylast=True)

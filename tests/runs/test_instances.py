@@ -1,6 +1,8 @@
 """What a cached run keeps: not what it was started with, and one live page for each task."""
 
 import gc
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,9 +20,11 @@ from temporalio.worker import (
     WorkflowInboundInterceptor,
 )
 
-from executus import Status
+from executus import Status, garbage
+from executus import plugin as module
 from executus.instances import LeanRunner
 from executus.limits import Defaults
+from executus.models.openai_responses import OpenAIResponses
 from executus.models.registry import Models
 from executus.models.scripted import Scripted, call, say
 from executus.plugin import ExecutusPlugin
@@ -144,8 +148,18 @@ async def test_a_replay_makes_the_live_page_once_a_task(env, monkeypatch):
     assert "`m6` model" in pages[-1]
 
 
-async def test_a_worker_leaves_what_was_imported_out_of_later_collections(env):
-    async with kit(env):
+async def test_a_worker_leaves_what_was_imported_out_of_later_collections(env, monkeypatch):
+    told: list[bool] = []  # the session has done it already: see that the worker would, too
+
+    def keep_loaded() -> None:
+        told.append("openai" in sys.modules)
+        garbage.keep_loaded()
+
+    monkeypatch.setattr(module, "garbage", SimpleNamespace(**vars(garbage)))
+    monkeypatch.setattr(module.garbage, "keep_loaded", keep_loaded)
+    models = Models({}, providers=[Scripted({}), OpenAIResponses(api_key="none")])
+    async with kit(env, models=models):
         pass
+    assert told == [True], "once, and after what is slow to import is there"
     assert gc.get_freeze_count() > 10_000
     assert gc.isenabled()
