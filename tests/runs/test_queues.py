@@ -176,6 +176,11 @@ async def test_a_bad_time_is_refused_when_the_schedule_is_made(env, real_time):
     silent = RunRequest(agent="x", invocation=Invocation(prompt=" "))
     with pytest.raises(UserError, match="nothing is asked"):
         await schedules.add("bad", silent, Times(every=timedelta(hours=1)))
+    with pytest.raises(UserError, match="no schedule"):
+        await schedules.trigger("bad")
+    # The list lags behind: it may still tell what was made, seen never to come, and removed.
+    while "bad" in [item.name for item in await schedules.list()]:
+        await asyncio.sleep(0.05)
     assert "bad" not in [item.name for item in await schedules.list()]
 
 
