@@ -73,7 +73,7 @@ class Approval:
         run.event(f"{question.kind}_asked", what, step=question.step_id, digest=question.digest)
         try:
             run.waiting_for(question.step_id, what)
-            return await run.questions.ask(question)
+            return await run.questions.ask(question, run.clock)
         finally:
             run.waiting_for(question.step_id, None)
 

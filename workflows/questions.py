@@ -10,9 +10,13 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 
 from executus.question import Answer, Decision, Question, QuestionKind
+from executus.workflows.clock import Clock
 
 MAX_SETTLED = 1_000
 """Questions of the past that a repeated answer is checked against."""
+
+EXPIRES = "answer expires"
+"""What the Temporal UI shows of the timer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +65,27 @@ class Questions:
         self._said[given.step_id] = Said(yes, given.by, text)
         self._settle(given.step_id, f"{'yes' if yes else 'no'} by {given.by}")
 
-    async def ask(self, question: Question) -> Said | None:
-        """Wait for what is said; None when nobody said anything in time."""
+    async def ask(self, question: Question, clock: Clock) -> Said | None:
+        """Wait for what is said; None when nobody said anything in time.
+
+        No timer of its own where the run's deadline is the end of that time, unless it moves out:
+        the two would fire one after the other, and the run would begin something in between.
+        """
         step_id = question.step_id
         self.pending[step_id] = question
-        left = max(timedelta(0), question.expires_at - workflow.now())
+
+        def is_ruled() -> bool:
+            return clock.deadline_at is not None and clock.deadline_at <= question.expires_at
+
         try:
-            with contextlib.suppress(TimeoutError):
-                await workflow.wait_condition(
-                    lambda: step_id in self._said, timeout=left, timeout_summary="answer expires"
-                )
+            if is_ruled():
+                await workflow.wait_condition(lambda: step_id in self._said or not is_ruled())
+            if step_id not in self._said:
+                left = max(timedelta(0), question.expires_at - workflow.now())
+                with contextlib.suppress(TimeoutError):
+                    await workflow.wait_condition(
+                        lambda: step_id in self._said, timeout=left, timeout_summary=EXPIRES
+                    )
             said = self._said.pop(step_id, None)
             if said is None:
                 self._settle(step_id, "nobody answered in time")

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from temporalio import workflow
 from temporalio.client import Client
 
 from executus import Reason, RunnableAgent, Status
@@ -15,6 +16,7 @@ from executus.limits import Defaults
 from executus.models.scripted import call, calls, say
 from executus.question import Answer, ApprovalRule, Decision
 from executus.tools import tool
+from executus.workflows.clock import Clock
 
 from .kit import assert_closed_once, kit
 
@@ -157,6 +159,41 @@ async def test_the_deadline_rules_over_a_pending_approval(env):
         out = await k.run([call("send", to="eve")], tools=NAMES, max_runtime=30)
         assert (out.result.reason, SENT) == (Reason.DEADLINE, [])
         await assert_closed_once(k, out)
+
+
+async def test_nothing_begins_between_an_approval_that_expires_and_the_deadline(env, monkeypatch):
+    run_out = Clock.run_out
+
+    async def late(clock: Clock) -> None:  # with a timer each, they fire in one task or in two
+        await run_out(clock)
+        await workflow.sleep(1)
+
+    monkeypatch.setattr(Clock, "run_out", late)
+    async with kit(env, tools=TOOLS) as k:
+        out = await k.run([call("send", to="eve")], tools=NAMES, max_runtime=30)
+        assert (out.result.reason, SENT) == (Reason.DEADLINE, [])
+        assert out.activities.count("executus.model") == 1
+        assert out.result.steps[-1].id == "m1.t1"
+        await assert_closed_once(k, out)
+
+
+async def test_an_approval_expires_at_its_time_when_the_deadline_moves_out(env, monkeypatch):
+    """As a critic moves it, while the question stands: here once the run has come to its end."""
+    run_out = Clock.run_out
+
+    async def extended(clock: Clock) -> None:
+        await workflow.sleep(20)
+        clock.reach(3_600)
+        clock.extend(600)
+        await run_out(clock)
+
+    monkeypatch.setattr(Clock, "run_out", extended)
+    async with kit(env, tools=TOOLS) as k:
+        out = await k.run([call("send", to="eve"), say("well")], tools=NAMES, max_runtime=30)
+        assert (out.result.output, SENT) == ("well", [])
+        assert "nobody decided in time" in out.result.steps[1].summary
+        took = out.result.steps[1].ended_at - out.result.steps[1].started_at
+        assert 29 < took.total_seconds() < 32
 
 
 async def test_an_altered_a_replayed_and_a_misdirected_approval_are_rejected(env, real_time):
