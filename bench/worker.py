@@ -29,6 +29,7 @@ async def main(system: str, address: str, queue: str, url: str) -> None:
         activities=list(made.activities),
         build_id="bench",
         workflow_runner=systems.runner(),
+        max_cached_workflows=int(os.environ.get("BENCH_CACHED", "1000")),  # the SDK's own default
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, settle)
     async with worker:

@@ -1,16 +1,19 @@
-"""How a run's workflow instance is made: without the messages that brought it to life.
+"""How a run's workflow instance is made: so that it keeps no message that came or went.
 
 Temporal's SDK keeps references into the activation that started a workflow for as long as the
 workflow is cached, and one reference keeps the whole message. So every waiting run kept what it was
 started with a second time: 5 KB for a small request, a megabyte after a hand-over, whose carried
-conversation is the argument (docs/performance.md).
+conversation is the argument. It also keeps the newest activation, and the newest completion with
+the input of the tool that is waited for (docs/performance.md).
 """
 
 import dataclasses
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, cast
 
 from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.common import RawValue
 from temporalio.worker import (
     ExecuteWorkflowInput,
@@ -25,12 +28,12 @@ from temporalio.worker import (
 from executus.workflows.agent_run import AgentRun
 from executus.workflows.intake import Received
 
-_NO_RESULT = Payloads()
+_NO_RESULT, _NO_JOBS = Payloads(), WorkflowActivation()
 """One for all runs."""
 
 
 class LeanRunner(UnsandboxedWorkflowRunner):
-    """Makes instances that do not hold on to their first activation by its (empty) last result."""
+    """Makes instances that do not hold on to the messages that came and went."""
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """See base class."""
@@ -38,7 +41,33 @@ class LeanRunner(UnsandboxedWorkflowRunner):
         if det.last_completion_result.payloads:  # of a schedule's run before
             own = Payloads()
             own.CopyFrom(det.last_completion_result)
-        return super().create_instance(dataclasses.replace(det, last_completion_result=own))
+        made = super().create_instance(dataclasses.replace(det, last_completion_result=own))
+        return cast("WorkflowInstance", _LeanInstance(made))
+
+
+class _LeanInstance:
+    """An instance that lets its newest activation and completion go, 13 KB of a waiting run.
+
+    The SDK keeps both until the next activation. So it gets one at once, without jobs: nothing is
+    set off by it, and what it says of the time and the history stands only until the next real one,
+    which is the first to be read. Not a `WorkflowInstance` by class: what another release adds to
+    that is passed on as well.
+    """
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: WorkflowInstance) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        """See `WorkflowInstance`."""
+        completion = self._inner.activate(act)
+        if not any(job.HasField("remove_from_cache") for job in act.jobs):
+            self._inner.activate(_NO_JOBS)
+        return completion
 
 
 class LeanStart(Interceptor):

@@ -58,10 +58,18 @@ class Body:
         run.stage = "running"
         run.changed()
         self._watch.begin()
-        work = self._pipeline if plan.phases else self._loop
-        return await work(plan, earlier)
+        if plan.phases:
+            pipeline = self._pipeline(plan)
+            ending = await pipeline.run(partial(unpack_loop, earlier) if earlier else None)
+            loop = pipeline.loop
+        else:
+            loop = self._loop(plan, earlier)
+            ending = await loop.run()
+        if ending is None and loop is not None:
+            await self._hand_over(plan, loop)
+        return ending
 
-    async def _loop(self, plan: RunPlan, earlier: Carry | None) -> Ending | None:
+    def _loop(self, plan: RunPlan, earlier: Carry | None) -> AgentLoop:
         run = self._run
         loop = AgentLoop(
             plan,
@@ -73,14 +81,11 @@ class Body:
         )
         if earlier is not None:
             unpack_loop(earlier, loop)
-        ending = await loop.run()
-        if ending is None:
-            await self._hand_over(plan, loop)
-        return ending
+        return loop
 
-    async def _pipeline(self, plan: RunPlan, earlier: Carry | None) -> Ending | None:
+    def _pipeline(self, plan: RunPlan) -> Pipeline:
         run = self._run
-        pipeline = Pipeline(
+        return Pipeline(
             plan,
             run.progress,
             run.transcript,
@@ -89,10 +94,6 @@ class Body:
             engine=TemporalEngine(run, plan, self._controls.pause),
             allowance=run.allowance or Allowance.of(plan),
         )
-        ending = await pipeline.run(partial(unpack_loop, earlier) if earlier else None)
-        if ending is None and pipeline.loop is not None:
-            await self._hand_over(plan, pipeline.loop)
-        return ending
 
     async def _prepare(self) -> RunPlan:
         """Resolve, reserve, open: the first execution only."""

@@ -160,7 +160,7 @@ class TemporalEngine:
         summary = self._run.title(f"{what}: {count} message{'s' if count > 1 else ''}")
         try:
             output = await perform(contracts.MODEL, step, ModelStepOutput, options, summary)
-        except ActivityError as error:
+        except (ActivityError, asyncio.CancelledError) as error:
             raise self._failed(step_id, error) from None
         self._answered(step_id, output)
         return output
@@ -194,9 +194,9 @@ class TemporalEngine:
         self._note(output.failovers)
         self._run.changed()
 
-    def _failed(self, step_id: str, error: ActivityError) -> BaseException:
+    def _failed(self, step_id: str, error: ActivityError | asyncio.CancelledError) -> BaseException:
         """The exception to raise in place of a failed model or compact activity."""
-        if is_cancelled_exception(error):
+        if not isinstance(error, ActivityError) or is_cancelled_exception(error):
             self._end(step_id, "error", "cancelled")
             return asyncio.CancelledError()
         ending = budget_denial(error) or model_ending(error, self._run.clock.seconds_reach())
@@ -254,7 +254,7 @@ class TemporalEngine:
         try:
             summary = self._run.title(what)
             output = await perform(contracts.COMPACT, step, CompactOutput, options, summary)
-        except ActivityError as error:
+        except (ActivityError, asyncio.CancelledError) as error:
             failure = self._failed(step_id, error)
             if isinstance(failure, asyncio.CancelledError):
                 raise failure from None

@@ -53,6 +53,16 @@ class Stretch:
     """The opening message is needed later, so it is never folded."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a reply asks for."""
+
+    calls: tuple[ToolCallPart, ...]
+    handed: Submissions
+    last: bool
+    """Nothing follows: it handed in the run's answer, or no turn is left."""
+
+
 class AgentLoop:
     """One loop. Call `run` once."""
 
@@ -110,16 +120,19 @@ class AgentLoop:
         self.deliver_steer()
         await self.folding.if_needed()
         try:
-            reply = await self._model_turn()
+            heard = self._heard(await self._model_turn())
         except RunError as error:
             if error.reason in EDGES and self.plan.bounds.at_limit == "wrap_up":
                 return await self._close_out(error, WRAP_UP)
             raise
-        self.engine.checkpoint()
-        return await self._follow(reply)
+        if not isinstance(heard, Asked):
+            return heard
+        turn = self._last_calls if heard.last else self._tool_turn
+        return await turn(heard.calls, heard.handed)
 
-    async def _follow(self, reply: ModelStepOutput) -> Ending | None:
-        """Do what a reply asks for."""
+    def _heard(self, reply: ModelStepOutput) -> Asked | Ending | None:
+        """What a reply comes to. Nobody holds the reply itself while its calls run."""
+        self.engine.checkpoint()
         if reply.stop == "refusal":
             return self.replies.refused(reply)
         if reply.stop == "length":
@@ -127,17 +140,17 @@ class AgentLoop:
         if not reply.message.tool_calls:
             return self._answered(reply)
         self.dialogue.say(reply.message)
-        return await self._called(reply)
-
-    async def _called(self, reply: ModelStepOutput) -> Ending | None:
-        """A reply with calls, which stands in the conversation: what it hands in, then the rest."""
-        calls = reply.message.tool_calls
         handed = handed_in(reply, self.plan.output_schema, set_aside=self._is_spoken_to)
+        last = self.is_last or handed.ending is not None
+        return Asked(reply.message.tool_calls, handed, last)
+
+    async def _last_calls(
+        self, calls: Sequence[ToolCallPart], handed: Submissions
+    ) -> Ending | None:
+        """Calls that no further turn follows."""
         if handed.ending is not None:
             await self._call(calls, handed.answers)
             return handed.ending
-        if not self.is_last:
-            return await self._tool_turn(calls, handed)
         unrun = _unrun(calls, NOT_RUN.format(limit=self.allowance.iterations))
         if handed.why is not None:
             await self._call(calls, {**unrun, **handed.answers})

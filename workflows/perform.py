@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.workflow import ActivityCancellationType
+from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from executus.data import Data
 
@@ -40,16 +40,21 @@ class Options:
     """Wait for a worker; None = as long as `whole`."""
 
 
-async def perform(name: str, argument: Data, kind: type[T], options: Options, summary: str) -> T:
+def perform(
+    name: str, argument: Data, kind: type[T], options: Options, summary: str
+) -> ActivityHandle[T]:
     """Run an activity. One that beats is waited for until it has stopped, others are not.
+
+    The handle itself and not a coroutine around it: a run that waits keeps every frame between.
 
     WAIT_CANCELLATION_COMPLETED for those that beat: otherwise cleanup would begin while a tool
     still acts (reliability.md F3).
 
-    Raises:
+    Awaiting it raises:
         ActivityError: it failed, timed out or was cancelled.
+        CancelledError: it was cancelled in the workflow task that began it, and never left.
     """
-    result: T = await workflow.execute_activity(
+    return workflow.start_activity(
         name,
         argument,
         result_type=kind,
@@ -64,18 +69,18 @@ async def perform(name: str, argument: Data, kind: type[T], options: Options, su
         if options.heartbeat is None
         else ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
-    return result
 
 
-async def perform_local(
+def perform_local(
     name: str, argument: Data, kind: type[T], options: Options, summary: str
-) -> T:
+) -> ActivityHandle[T]:
     """Run a quick, pure activity inside the workflow task: one event instead of six.
 
-    Raises:
+    Awaiting it raises:
         ActivityError: it failed, timed out or was cancelled.
+        CancelledError: as of `perform`.
     """
-    result: T = await workflow.execute_local_activity(
+    return workflow.start_local_activity(
         name,
         argument,
         result_type=kind,
@@ -84,7 +89,6 @@ async def perform_local(
         start_to_close_timeout=timedelta(seconds=min(options.attempt, options.whole)),
         retry_policy=_retry(options),
     )
-    return result
 
 
 def _retry(options: Options) -> RetryPolicy:

@@ -40,6 +40,9 @@ TOO_LATE = "the run ended first"
 TURNS = 4
 """Turns of the event loop until all that an outcome sets off has begun: one page for all of it."""
 
+UNWATCHED = CriticState()
+"""One for all runs that nobody has looked at."""
+
 
 class Run:
     """State of one run. Signals may come before the first task, so all of it is there from then."""
@@ -88,7 +91,7 @@ class Run:
         self.clock = Clock(workflow.now())
         self.active_at = workflow.now()
         """When something last happened in it (workflow time)."""
-        self.critic = CriticState()
+        self.critic = UNWATCHED
         """What its watch remembers."""
         self._dirty = False
         self._more_files = False

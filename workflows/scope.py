@@ -7,9 +7,8 @@ loop that only takes note of cancels.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
-
-from temporalio import workflow
 
 
 async def wait_for_end(
@@ -20,12 +19,25 @@ async def wait_for_end(
 ) -> None:
     """Return when `task` or one of `others` is done; tell `on_cancel` of every cancel meanwhile.
 
-    Never raises for an outcome of a task. `workflow.wait` keeps the order of its arguments, unlike
-    `asyncio.wait`, whose sets a replay could not reproduce.
+    Never raises for an outcome of a task. A future and its callbacks instead of `workflow.wait`,
+    whose two coroutines would be kept by every run that waits.
     """
-    while not task.done() and not any(other.done() for other in others):
+    awaited = (task, *others)
+    while not any(one.done() for one in awaited):
+        over = asyncio.get_running_loop().create_future()
+        wake = partial(_wake, over)
+        for one in awaited:
+            one.add_done_callback(wake)
         try:
-            await workflow.wait([task, *others], return_when=asyncio.FIRST_COMPLETED)
+            await over
         except asyncio.CancelledError:
             if on_cancel is not None:
                 on_cancel()
+        finally:
+            for one in awaited:
+                one.remove_done_callback(wake)
+
+
+def _wake(over: asyncio.Future[None], _: asyncio.Task[Any]) -> None:
+    if not over.done():
+        over.set_result(None)

@@ -81,10 +81,11 @@ class ToolCalls:
             else:
                 left.append((ordinal, call))
         share = self._delegation.shares([call for _, call in left], self._tools)
-        tasks = [
-            asyncio.create_task(self._call(iteration, ordinal, call, results, share))
-            for ordinal, call in left
-        ]
+        work = [self._call(iteration, ordinal, call, results, share) for ordinal, call in left]
+        if len(work) == 1:  # as usual: a waiting run keeps a task and all that gathers it
+            await work[0]
+            return
+        tasks = [asyncio.create_task(one) for one in work]
         # return_exceptions: without it, gather leaves slow tools running behind our back.
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         for outcome in outcomes:
@@ -238,6 +239,9 @@ class ToolCalls:
         try:
             title = self._run.title(summary)
             output = await do(name, step, ToolOutput, self._options(tool, attempts), title)
+        except asyncio.CancelledError:  # in the workflow task that began it: it never left
+            self._end(step_id, "error", "stopped before it began; nothing ran")
+            raise
         except ActivityError as error:
             return ToolOutput(result=self._failed(step_id, call, tool, error))
         text = f"{summary} → {output.summary}"

@@ -91,11 +91,11 @@ class Watch:
         summary = f"{plan.kind}: {cause}"
         try:
             seen = await perform(contracts.CRITIC, look, CriticSeen, self._options(plan), summary)
-        except ActivityError as error:
+        except (ActivityError, asyncio.CancelledError) as error:
             if is_cancelled_exception(error):
                 run.critic = before  # the next execution is to look instead
                 raise asyncio.CancelledError from None
-            failed = f"{error.cause or error}"[:500]
+            failed = f"{error.__cause__ or error}"[:500]
             seen = CriticSeen(active_at=look.active_at, failed=failed, attempt=0)
         if seen.active_at > look.active_at:
             self._note(seen_at=seen.active_at)

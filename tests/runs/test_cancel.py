@@ -1,14 +1,17 @@
 """Stopping a run: by signal and natively, in every phase. Cleanup is never entered by a cancel."""
 
 import asyncio
+from functools import partial
 
 import pytest
+from temporalio import workflow
 from temporalio.client import WorkflowExecutionStatus
 
 from executus import Reason, Status
 from executus.limits import Defaults
 from executus.models.scripted import call, calls, hang, say
 from executus.tools import ToolContext, tool
+from executus.workflows import engine, perform, tool_calls
 
 from .gate import Gate
 from .kit import Outcome, assert_closed_once, kit
@@ -34,6 +37,12 @@ async def look() -> str:
     """Wait for ever, harmlessly."""
     await asyncio.sleep(3_600)
     return "never"
+
+
+@tool(effect="pure", local=True)
+async def glance() -> str:
+    """Look quickly."""
+    return "seen"
 
 
 TOOLS = [add, wait, look]
@@ -107,6 +116,30 @@ async def test_a_native_cancel_during_the_cleanup_of_a_stopped_run_changes_nothi
         gate.open.set()
         out = await k.outcome(handle.id)
         expect_cancelled(out, "signal")
+        await assert_closed_once(k, out)
+
+
+@pytest.mark.parametrize("kind", [MODEL, "tool.add", "tool.glance"])
+async def test_a_stop_in_the_task_that_begins_a_step_leaves_no_step_running(env, kind, monkeypatch):
+    """As when the deadline's timer and the answer that the run waited for come together."""
+
+    def begin(start, name, *args):
+        handle = start(name, *args)
+        if name == kind:  # the loop goes on in this task until it waits for the handle
+            workflow.instance()._driver.controls.cancel("enough", "")
+        return handle
+
+    for module, local in ((engine, False), (tool_calls, False), (tool_calls, True)):
+        name = "perform_local" if local else "perform"
+        monkeypatch.setattr(module, name, partial(begin, getattr(perform, name)))
+    tools = [*TOOLS, glance]
+    async with kit(env, tools=tools) as k:
+        script = [call("glance"), say("done")] if kind == "tool.glance" else SCRIPT
+        out = await k.run(script, tools=("add", "glance"))
+        expect_cancelled(out, "signal")
+        begun = out.result.steps[-1]
+        assert (begun.kind, begun.status) == (kind.removeprefix("executus."), "error")
+        assert kind not in out.activities, "it never left"
         await assert_closed_once(k, out)
 
 

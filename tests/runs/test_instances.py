@@ -1,5 +1,6 @@
 """What a cached run keeps: not what it was started with, and one live page for each task."""
 
+import asyncio
 import gc
 import sys
 from types import SimpleNamespace
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
-from temporalio.bridge.proto.workflow_activation import InitializeWorkflow
+from temporalio.bridge.proto.workflow_activation import InitializeWorkflow, WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.client import Interceptor as ClientInterceptor
 from temporalio.client import OutboundInterceptor, StartWorkflowInput
 from temporalio.worker import (
@@ -48,6 +50,30 @@ def looks(count: int) -> list[Any]:
     return [*(call("look", page=n) for n in range(count)), say("done")]
 
 
+WAITING: set[str] = set()
+"""Runs whose tool runs."""
+RUNS = 3
+
+
+@tool(effect="pure", timeout=10)
+async def wait_and_weigh(page: int) -> str:
+    """Wait for all runs, and until little is there of the tasks that scheduled their tools."""
+    WAITING.add(activity.info().workflow_run_id)
+    while not KEPT.get("over"):
+        gc.collect()
+        there = gc.get_objects()
+        acts = [o for o in there if type(o) is WorkflowActivation and o.run_id in WAITING]
+        completions = [o for o in there if type(o) is WorkflowActivationCompletion]
+        KEPT["jobs"] = [str(job) for act in acts for job in act.jobs]
+        KEPT["commands"] = [str(c) for done in completions for c in done.successful.commands]
+        del there, acts, completions
+        # The worker itself holds the one that it polled last.
+        if len(WAITING) == RUNS and len(KEPT["jobs"]) <= 1 and not KEPT["commands"]:
+            KEPT["over"] = [True]
+        await asyncio.sleep(0.01)  # it is with them for a while after the server has their outcome
+    return f"page {page}"
+
+
 @tool(effect="pure")
 async def weigh(page: int) -> str:
     """Note what of the message that started this execution is still there."""
@@ -73,6 +99,18 @@ async def test_a_run_does_not_keep_the_message_that_started_it_nor_what_is_hande
     assert len(executions) > 1
     assert {run_id: [] for run_id in KEPT} == KEPT
     assert len(KEPT) == len(executions)
+
+
+async def test_waiting_runs_keep_neither_their_newest_activation_nor_their_commands(env):
+    KEPT.clear()
+    WAITING.clear()
+    script = [call("wait_and_weigh", page=1), say("done")]
+    async with kit(env, tools=[wait_and_weigh]) as k:
+        runs = [k.run(script, tools=("wait_and_weigh",)) for _ in range(RUNS)]
+        outcomes = await asyncio.gather(*runs)
+    assert KEPT.get("over"), KEPT
+    for outcome in outcomes:
+        assert [step.status for step in outcome.result.steps] == ["complete"] * 3
 
 
 class Named(ClientInterceptor):
