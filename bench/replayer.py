@@ -1,7 +1,7 @@
 """Replays one history in a process of its own: `python -m bench.replayer SYSTEM URL FILE`.
 
 Prints JSON: CPU seconds (user + system, all threads) of the first replay, which also pays for what
-is made once, and the median of the next ones.
+is made once, and the median and the best of the next ones.
 """
 
 import asyncio
@@ -35,7 +35,9 @@ async def main(system: str, url: str, file: str) -> None:
         begun = time.process_time()
         await replayer.replay_workflow(history)
         spent.append(time.process_time() - begun)
-    print(json.dumps({"first": spent[0], "median": median(spent[1:])}), flush=True)
+    later = spent[1:]
+    told = {"first": spent[0], "median": median(later), "best": min(later)}
+    print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ class _LeanInstance:
 
     The SDK keeps both until the next activation. So it gets one at once, without jobs: nothing is
     set off by it, and what it says of the time and the history stands only until the next real one,
-    which is the first to be read. Not a `WorkflowInstance` by class: what another release adds to
-    that is passed on as well.
+    which is the first to be read. Not in a replay, where that one comes at once. Not a
+    `WorkflowInstance` by class: what another release adds to that is passed on as well.
     """
 
     __slots__ = ("_inner",)
@@ -65,7 +65,7 @@ class _LeanInstance:
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         """See `WorkflowInstance`."""
         completion = self._inner.activate(act)
-        if not any(job.HasField("remove_from_cache") for job in act.jobs):
+        if not act.is_replaying and not any(job.HasField("remove_from_cache") for job in act.jobs):
             self._inner.activate(_NO_JOBS)
         return completion
 
