@@ -61,19 +61,21 @@ RUN = Prepared(HERE)
 LOCKED = Prepared(
     HERE.with_only_columns(*(runs.c[name] for name in CHAIN_COLUMNS)).with_for_update()
 )
-THERE_ONE = Prepared(
-    select(entries.c.entry, entries.c.key).where(
-        entries.c.run_id == bindparam("at_run"),
-        entries.c.entry == bindparam("at_entry"),
-        entries.c.key == bindparam("at_key"),
-    )
-)
 THERE = select(entries.c.entry, entries.c.key).where(
     entries.c.run_id == bindparam("at_run"),
     entries.c.entry.in_(bindparam("entries", expanding=True)),
     entries.c.key.in_(bindparam("keys", expanding=True)),
 )
 INSERT = Prepared(entries.insert(), columns=Link._fields)
+INSERT_NEW = Prepared(
+    lambda dialect: (
+        insert(dialect, entries)
+        .on_conflict_do_nothing(index_elements=[entries.c.run_id, entries.c.entry, entries.c.key])
+        .returning(entries.c.seq)
+    ),
+    columns=Link._fields,
+)
+"""Inserts one, unless it is there; another one in its place stays an error."""
 GROWN = Prepared(
     update(runs)
     .where(runs.c.run_id == bindparam("at_run"))
@@ -271,21 +273,19 @@ class SqlAudit:
         self, connection: Connection, record: Expected, drafts: Sequence[Draft]
     ) -> list[Link]:
         """Append what is new and answer it. The run's row is locked."""
-        there = _there(connection, record.run_id, drafts)
-        new: list[Draft] = []
-        for draft in drafts:
-            if (draft.entry, draft.key) not in there:
-                there.add((draft.entry, draft.key))
-                new.append(draft)
+        alone = len(drafts) == 1
+        new = drafts if alone else _new(connection, record.run_id, drafts)
         links = extend(record.run_id, record.entries, record.head, new)
-        if links:
-            last = links[-1]
+        if not links or (alone and not INSERT_NEW.all(connection, links[0]._asdict())):
+            return []
+        if not alone:
             INSERT.run_each(connection, [link._asdict() for link in links])
-            where = {"at_run": record.run_id, "length": last.seq + 1, "hash": last.hash}
-            GROWN.run(connection, where)
-            for draft in (draft for draft in new if draft.entry == "open"):
-                here = update(runs).where(runs.c.run_id == record.run_id)
-                connection.execute(here.values(opening_columns(draft)))
+        last = links[-1]
+        where = {"at_run": record.run_id, "length": last.seq + 1, "hash": last.hash}
+        GROWN.run(connection, where)
+        for draft in (draft for draft in new if draft.entry == "open"):
+            here = update(runs).where(runs.c.run_id == record.run_id)
+            connection.execute(here.values(opening_columns(draft)))
         return links
 
     def _purge_some(self, connection: Connection, cut: int) -> int:
@@ -339,16 +339,21 @@ class SqlAudit:
         return await self._database.read(work)
 
 
-def _there(connection: Connection, run_id: str, drafts: Sequence[Draft]) -> set[tuple[str, str]]:
-    if len(drafts) == 1:
-        at = {"at_run": run_id, "at_entry": drafts[0].entry, "at_key": drafts[0].key}
-        return {(row.entry, row.key) for row in THERE_ONE.all(connection, at)}
+def _new(connection: Connection, run_id: str, drafts: Sequence[Draft]) -> list[Draft]:
+    """Those that are not there, each once."""
     values = {
         "at_run": run_id,
         "entries": sorted({draft.entry for draft in drafts}),
         "keys": sorted({draft.key for draft in drafts}),
     }
-    return {(row.entry, row.key) for row in connection.execute(THERE, values)}
+    there = {(row.entry, row.key) for row in connection.execute(THERE, values)}
+    new: list[Draft] = []
+    for draft in drafts:
+        at = (draft.entry, draft.key)
+        if at not in there:
+            there.add(at)
+            new.append(draft)
+    return new
 
 
 def _links(connection: Connection, run_id: str) -> list[Link]:

@@ -1,8 +1,8 @@
 """Transactions on SQLite: as a whole in a thread, and those that wait at the same time in one.
 
 A commit is on disk when it returns, which takes a millisecond or ten; the writer is one thread. So
-whatever was asked for while it worked goes into its next transaction, each part behind a savepoint
-of its own: one that fails takes nothing of the others with it
+whatever was asked for while it worked goes into its next transaction. One part that fails takes
+nothing of the others with it: they are run again, each behind a savepoint of its own
 (docs/decisions/0010-sqlite-in-a-thread.md).
 """
 
@@ -173,16 +173,38 @@ def _commit(connection: Connection, batch: Sequence[Asked]) -> list[Outcome]:
     raw = driver(connection)
     raw.execute("BEGIN IMMEDIATE")
     try:
-        if len(batch) == 1:
-            outcomes = [Outcome(batch[0].work(connection), None)]
-        else:
-            outcomes = [_apart(connection, asked.work) for asked in batch]
+        outcomes = _outcomes(connection, batch)
         raw.execute("COMMIT")
     except BaseException:
         if raw.in_transaction:
             raw.execute("ROLLBACK")
         raise
     return outcomes
+
+
+def _outcomes(connection: Connection, batch: Sequence[Asked]) -> list[Outcome]:
+    """What becomes of each. A work may run twice: see `Database.write`.
+
+    Savepoints only once one of several has failed: a statement is a turn of the interpreter's lock.
+    """
+    try:
+        return [_inside(connection, asked.work) for asked in batch]
+    except Exception:
+        if len(batch) == 1:
+            raise
+    raw = driver(connection)
+    if raw.in_transaction:
+        raw.execute("ROLLBACK")
+    raw.execute("BEGIN IMMEDIATE")
+    return [_apart(connection, asked.work) for asked in batch]
+
+
+def _inside(connection: Connection, work: Work[Any]) -> Outcome:
+    """Run `work`. After one that ended the transaction, as a full disk does, nothing may follow."""
+    outcome = Outcome(work(connection), None)
+    if not driver(connection).in_transaction:
+        raise sqlite3.OperationalError("the transaction ended before its time")
+    return outcome
 
 
 def _apart(connection: Connection, work: Work[Any]) -> Outcome:

@@ -47,6 +47,7 @@ async def test_what_is_asked_for_at_the_same_time_is_one_transaction(file: Datab
     found = await asyncio.gather(*(file.write(add(f"s{n}")) for n in range(20)))
     assert found == [f"s{n}" for n in range(20)]
     assert said.count("COMMIT") == 1
+    assert len(said) == 2 + 20, "a statement is a turn of the interpreter's lock: no savepoints"
     assert len(await names(file)) == 20
 
 
