@@ -49,6 +49,7 @@ CACHED_ONLY = (
     "test_critic.py",
     "test_structured.py",
     "test_recorded_events.py",
+    "test_waiting_runs_keep_neither_their_newest_activation_nor_their_commands",
     "test_the_deadline_and_the_iteration_limit_span_the_chain",
     "test_the_command_line_and_a_pending_approval",
     "test_steer_and_cancel_reach_a_later_execution",

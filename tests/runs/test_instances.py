@@ -55,7 +55,7 @@ WAITING: set[str] = set()
 RUNS = 3
 
 
-@tool(effect="pure", timeout=10)
+@tool(effect="pure", timeout=60)
 async def wait_and_weigh(page: int) -> str:
     """Wait for all runs, and until little is there of the tasks that scheduled their tools."""
     WAITING.add(activity.info().workflow_run_id)
@@ -70,7 +70,7 @@ async def wait_and_weigh(page: int) -> str:
         # The worker itself holds the one that it polled last.
         if len(WAITING) == RUNS and len(KEPT["jobs"]) <= 1 and not KEPT["commands"]:
             KEPT["over"] = [True]
-        await asyncio.sleep(0.01)  # it is with them for a while after the server has their outcome
+        await asyncio.sleep(0.05)  # it is with them for a while after the server has their outcome
     return f"page {page}"
 
 
