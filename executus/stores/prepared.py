@@ -11,7 +11,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Executable, Table
+from sqlalchemy import Column, Connection, Executable, Table
 
 from executus.stores.dialects import insert
 
@@ -108,13 +108,17 @@ def _row_type(names: list[str]) -> Callable[[Iterable[Any]], Any]:
     return cast("Callable[[Iterable[Any]], Any]", make("Row", names)._make)
 
 
-def unless_there(table: Table) -> Prepared:
-    """Insert a row, and answer it; nothing when its key is there already."""
+def unless_there(table: Table, *at: Column[Any]) -> Prepared:
+    """Insert a row, and answer it; nothing when its key is there already.
+
+    `at` is the key where only that one counts: another conflict stays an error then.
+    """
 
     # A driver's count of inserted rows differs between the two databases; RETURNING does not.
     def make(dialect: str) -> Executable:
         key = next(iter(table.primary_key))
-        return insert(dialect, table).on_conflict_do_nothing().returning(key)
+        new = insert(dialect, table).on_conflict_do_nothing(index_elements=at or None)
+        return new.returning(key)
 
     return Prepared(make, columns=[column.name for column in table.columns])
 

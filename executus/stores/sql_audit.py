@@ -40,7 +40,7 @@ from executus.stores.chain import (
 )
 from executus.stores.database import Database
 from executus.stores.dialects import insert
-from executus.stores.prepared import Prepared
+from executus.stores.prepared import Prepared, unless_there
 from executus.stores.records import UNREADABLE, entry_of, listed, purged_of, run_of
 from executus.stores.redaction import Policy, Redaction, TextRedactor
 from executus.stores.schema import audit_entries as entries
@@ -67,15 +67,7 @@ THERE = select(entries.c.entry, entries.c.key).where(
     entries.c.key.in_(bindparam("keys", expanding=True)),
 )
 INSERT = Prepared(entries.insert(), columns=Link._fields)
-INSERT_NEW = Prepared(
-    lambda dialect: (
-        insert(dialect, entries)
-        .on_conflict_do_nothing(index_elements=[entries.c.run_id, entries.c.entry, entries.c.key])
-        .returning(entries.c.seq)
-    ),
-    columns=Link._fields,
-)
-"""Inserts one, unless it is there; another one in its place stays an error."""
+INSERT_NEW = unless_there(entries, entries.c.run_id, entries.c.entry, entries.c.key)
 GROWN = Prepared(
     update(runs)
     .where(runs.c.run_id == bindparam("at_run"))
