@@ -5,18 +5,23 @@ workflow is cached, and one reference keeps the whole message. So every waiting 
 started with a second time: 5 KB for a small request, a megabyte after a hand-over, whose carried
 conversation is the argument. It also keeps the newest activation, and the newest completion with
 the input of the tool that is waited for (docs/performance.md).
+
+Nor does it keep the live page of the Temporal UI: that is made when somebody looks.
 """
 
 import dataclasses
 from collections.abc import Coroutine
 from typing import Any, cast
 
+from temporalio import workflow
 from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.common import RawValue
 from temporalio.worker import (
     ExecuteWorkflowInput,
+    HandleQueryInput,
     Interceptor,
     UnsandboxedWorkflowRunner,
     WorkflowInboundInterceptor,
@@ -70,8 +75,8 @@ class _LeanInstance:
         return completion
 
 
-class LeanStart(Interceptor):
-    """Gives an agent run its argument as something that it can let go."""
+class LeanCalls(Interceptor):
+    """Gives an agent run its argument as something that it can let go, and a page to who looks."""
 
     def workflow_interceptor_class(
         self,
@@ -83,6 +88,14 @@ class LeanStart(Interceptor):
 
 
 class _Inbound(WorkflowInboundInterceptor):
+    async def handle_query(self, input: HandleQueryInput) -> object:  # noqa: A002
+        """See base class. What the Temporal UI asks for is answered with the live page in it."""
+        answer = await super().handle_query(input)
+        run = workflow.instance()
+        if isinstance(answer, WorkflowMetadata) and isinstance(run, AgentRun):
+            answer.current_details = run.page()
+        return answer
+
     def execute_workflow(self, input: ExecuteWorkflowInput) -> Coroutine[Any, Any, Any]:  # noqa: A002 # pyright: ignore[reportIncompatibleMethodOverride]
         """See base class. No coroutine of its own: its frame would keep the input."""
         if input.type is AgentRun:

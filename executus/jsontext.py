@@ -51,13 +51,7 @@ def parse_value(text: str) -> JsonValue:
 
 def _parsed(text: str) -> JsonValue:
     try:
-        value: JsonValue = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_constant=_constant,
-            parse_float=_float,
-            parse_int=_int,
-        )
+        value: JsonValue = _DECODER.decode(text)
     except json.JSONDecodeError as exc:
         msg = f"not valid JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}"
         raise ArgumentsError(msg) from None
@@ -112,6 +106,12 @@ def _check_text(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise ArgumentsError("a string holds half of a surrogate pair") from None
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
+)
+"""Made once: `json.loads` with an option makes a decoder for each call."""
 
 
 def _too_deep() -> NoReturn:

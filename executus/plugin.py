@@ -35,7 +35,7 @@ from executus.agents import Catalogue, load_catalogue
 from executus.backstop import Backstop
 from executus.converter import SharedConverter
 from executus.errors import ConfigError, ExecutusError, MissingExtra, SchemaError, StoreError
-from executus.instances import LeanRunner, LeanStart
+from executus.instances import LeanCalls, LeanRunner
 from executus.limits import Defaults
 from executus.mcp import McpServer
 from executus.mcp.source import McpSource
@@ -147,7 +147,7 @@ class ExecutusPlugin(SimplePlugin):
         super().__init__(  # pyright: ignore[reportUnknownMemberType] - takes bare Callables
             PLUGIN_NAME,
             data_converter=_converter,
-            interceptors=[Backstop(self.host.agents, self.host.defaults), LeanStart()],
+            interceptors=[Backstop(self.host.agents, self.host.defaults), LeanCalls()],
             workflow_runner=_runner,
             workflow_failure_exception_types=[ExecutusError],
             run_context=source.serving,

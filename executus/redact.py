@@ -68,9 +68,12 @@ class Redactor:
     def text(self, text: str) -> str:
         """`text` with every known token shape replaced."""
         folded = text.casefold()
-        found = [
-            pattern for pattern, pieces in self._shapes if any(piece in folded for piece in pieces)
-        ]
+        found: list[str] = []
+        for pattern, pieces in self._shapes:
+            for piece in pieces:  # no `any`: a generator a shape took longer than the search
+                if piece in folded:
+                    found.append(pattern)
+                    break
         if not found:
             return text
         return _expression(tuple(found)).sub(lambda match: f"[redacted {len(match.group())}]", text)

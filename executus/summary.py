@@ -20,6 +20,8 @@ MAX_ITEMS = 8
 MAX_LEVELS = 4
 """Levels of an argument that are looked at."""
 KIB = 1_024
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
+"""Made once: `json.dumps` with an option makes an encoder for each call."""
 
 
 def summarize_call(
@@ -30,10 +32,22 @@ def summarize_call(
     Secrets are hidden by key and by pattern, URLs cut to scheme and host. Never raises: arguments
     that are no JSON object show as `read_file(<invalid arguments>)`.
     """
-    name = clean_line(tool_name, 64)
     try:
         arguments = parse_object(arguments_text)
     except ArgumentsError:
+        arguments = None
+    return call_line(tool_name, arguments, secret_arguments, redactor)
+
+
+def call_line(
+    tool_name: str,
+    arguments: dict[str, JsonValue] | None,
+    secret_arguments: bool,
+    redactor: Redactor,
+) -> str:
+    """The same for arguments that have been read already; None = they are invalid."""
+    name = clean_line(tool_name, 64)
+    if arguments is None:
         return f"{name}(<invalid arguments>)"
     if secret_arguments:
         return f"{name}({'<hidden>' if arguments else ''})"
@@ -78,7 +92,7 @@ def _head(value: JsonValue, level: int) -> JsonValue:
 
 
 def _value(value: JsonValue) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = _as_json(value)
     line = clean_line(text, MAX_VALUE)
     return line + '"' if line.endswith("…") and isinstance(value, str) else line
 

@@ -180,6 +180,10 @@ class AgentRun:
         """The run at this moment."""
         return self._driver.run.state()
 
+    def page(self) -> str:
+        """The live page in the Temporal UI (executus/instances.py answers with it)."""
+        return self._driver.run.page()
+
     @workflow.query(name=contracts.QUERY_TRANSCRIPT)
     def transcript(self, start: int = 0) -> TranscriptPage:
         """Messages from `start` on, at most about 900 KB of them; ask again from where it ends."""

@@ -51,16 +51,15 @@ class Clock:
 
     def seconds_left(self) -> float:
         """Until the deadline; at least 50 ms, so that it can stand in a time-out."""
-        until = self.deadline_at or self.started_at
-        return max(0.05, (until - workflow.now()).total_seconds())
+        return _until(self.deadline_at or self.started_at)
 
     def seconds_reach(self) -> float:
         """Until the deadline, were it moved as far as it may be: for time-outs, which cannot move.
 
         An activity with a time-out at today's deadline would die there however it is extended.
         """
-        until = self.reach_at or self.deadline_at or self.started_at
-        return max(self.seconds_left(), (until - workflow.now()).total_seconds())
+        until = self.deadline_at or self.started_at
+        return _until(max(until, self.reach_at or until))
 
     def seconds_elapsed(self) -> float:
         """Since the run began working."""
@@ -71,3 +70,7 @@ class Clock:
         await workflow.wait_condition(lambda: self.deadline_at is not None)
         while self.deadline_at is not None and workflow.now() < self.deadline_at:
             await workflow.sleep(self.deadline_at - workflow.now(), summary="run deadline")
+
+
+def _until(when: datetime) -> float:
+    return max(0.05, (when - workflow.now()).total_seconds())

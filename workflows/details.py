@@ -1,11 +1,10 @@
 """The live page of a run in the Temporal UI (current details, Markdown)."""
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from executus.sanitize import clean_line
 from executus.state import LiveState
-from executus.step import StepRecord, StepStatus
+from executus.step import StepRecord
 from executus.waits import wait_lines
 
 MAX_CODE = 500
@@ -16,7 +15,7 @@ MARKS = {"running": "…", "complete": "✓", "error": "✗", "unknown": "?"}
 
 
 def render(state: LiveState) -> str:
-    """The page. Times are absolute: nothing refreshes it while a step runs."""
+    """The page. Times are absolute: it stands in a browser until somebody looks again."""
     lines = [
         f"**{state.agent}** · {state.stage} · **{state.status}** {state.reason}".rstrip(),
         "",
@@ -44,18 +43,16 @@ def _grouped(steps: Sequence[StepRecord]) -> Iterator[str]:
         if step.phase != phase:
             phase = step.phase
             yield f"\n**{phase}**\n"
-        yield _line(step.status, step.id, step.kind, step.summary, step.child_run_id)
+        yield _line(step)
 
 
 def _cost(micro_usd: int | None) -> str:
     return "" if micro_usd is None else f" · ${micro_usd / 1_000_000:.4f}"
 
 
-# A step is on the page until twelve newer ones are, and the page is made at every workflow task.
-@lru_cache(maxsize=1_024)
-def _line(status: StepStatus, step_id: str, kind: str, summary: str, child_run_id: str) -> str:
-    child = f" → {_code(child_run_id)}" if child_run_id else ""
-    return f"- {MARKS[status]} `{step_id}` {kind}: {_code(summary)}{child}"
+def _line(step: StepRecord) -> str:
+    child = f" → {_code(step.child_run_id)}" if step.child_run_id else ""
+    return f"- {MARKS[step.status]} `{step.id}` {step.kind}: {_code(step.summary)}{child}"
 
 
 def _code(text: str) -> str:

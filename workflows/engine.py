@@ -21,7 +21,6 @@ from executus.digest import digest
 from executus.message import Fold, Message, ToolCallPart, ToolResultPart
 from executus.plan import ModelTarget, RunPlan
 from executus.redact import Redactor
-from executus.step import StepStatus
 from executus.workflows.checkpoints import is_due, save
 from executus.workflows.clock import SLACK
 from executus.workflows.ending import Ending
@@ -121,13 +120,14 @@ class TemporalEngine:
         info = workflow.info()
         if limit is not None and info.get_current_history_length() >= limit:
             return True
+        if not info.is_continue_as_new_suggested():
+            return False
         events = info.get_current_history_length() - self._events_before
         size = info.get_current_history_size() - self._bytes_before
         # A conversation that was read back fills a new history by itself: without growth of its own
         # an execution would hand over after every iteration.
         enough = min(max(WORKED_BYTES, self._bytes_before), MOST_WORKED_BYTES)
-        worked = events >= WORKED_EVENTS or size >= enough
-        return worked and info.is_continue_as_new_suggested()
+        return events >= WORKED_EVENTS or size >= enough
 
     # -- model ---------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class TemporalEngine:
             phase=self._run.phase,
         )
         what = "closing answer" if closing else f"turn {iteration}"
-        self._begin(step_id, "model", what)
+        self._run.begin(step_id, "model", what)
         # The closing slice ends by itself; otherwise the run's timer fires first.
         options = self._options(left if closing else left + SLACK, self.plan.targets)
         count = len(self._run.transcript)
@@ -184,7 +184,7 @@ class TemporalEngine:
         self._run.ledger.finish(
             step_id,
             "complete",
-            self.now(),
+            self._run.changed(),
             summary=f"{output.spec}: {self._redactor.text(text[:400])}",
             usage=output.usage,
             cost_micro_usd=output.cost_micro_usd,
@@ -192,15 +192,14 @@ class TemporalEngine:
             attempt=output.attempt,
         )
         self._note(output.failovers)
-        self._run.changed()
 
     def _failed(self, step_id: str, error: ActivityError | asyncio.CancelledError) -> BaseException:
         """The exception to raise in place of a failed model or compact activity."""
         if not isinstance(error, ActivityError) or is_cancelled_exception(error):
-            self._end(step_id, "error", "cancelled")
+            self._run.end(step_id, "error", "cancelled")
             return asyncio.CancelledError()
         ending = budget_denial(error) or model_ending(error, self._run.clock.seconds_reach())
-        self._end(step_id, "error", str(ending))
+        self._run.end(step_id, "error", str(ending))
         self._note(_failovers(error))
         return ending
 
@@ -249,7 +248,7 @@ class TemporalEngine:
             phase=self._run.phase,
         )
         what = f"fold messages {fold.start}-{fold.end - 1}"
-        self._begin(step_id, "compact", what)
+        self._run.begin(step_id, "compact", what)
         options = self._options(left + SLACK, self.plan.summary_targets or self.plan.targets)
         try:
             summary = self._run.title(what)
@@ -263,13 +262,12 @@ class TemporalEngine:
         self._run.ledger.finish(
             step_id,
             "complete",
-            self.now(),
+            self._run.changed(),
             usage=output.usage,
             cost_micro_usd=output.cost_micro_usd,
             model=output.spec,
             attempt=output.attempt,
         )
-        self._run.changed()
         return output.summary
 
     # -- tools ---------------------------------------------------------------------------------
@@ -312,14 +310,6 @@ class TemporalEngine:
         """A step's activity made the transcript message at `index`."""
         self._run.ledger.messages[step_id] = index
         self._made.add(index)
-
-    def _begin(self, step_id: str, kind: str, summary: str) -> None:
-        self._run.ledger.begin(step_id, kind, self._run.iteration, summary, self.now())
-        self._run.changed()
-
-    def _end(self, step_id: str, status: StepStatus, summary: str) -> None:
-        self._run.ledger.finish(step_id, status, self.now(), summary=summary)
-        self._run.changed()
 
 
 def _failovers(error: ActivityError) -> tuple[Failover, ...]:

@@ -106,5 +106,7 @@ class Guards:
 
 
 def _pair_digest(call: ToolCallPart, result: ToolResultPart) -> str:
-    text = f"{call.name}\x00{call.arguments}\x00{result.outcome}\x00{result.text}"
+    # The digest of the whole result, where it is known: a cut one says less, and more is to read.
+    said = result.digest or result.text
+    text = f"{call.name}\x00{call.arguments}\x00{result.outcome}\x00{said}"
     return digest(text.encode("utf-8", "replace"))

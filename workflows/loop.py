@@ -288,6 +288,8 @@ class AgentLoop:
 
         `turn`: the one that hears it; None = the next. A closing answer belongs to the last one.
         """
+        if not self.steer:
+            return
         now, turn = self.engine.now(), self.iteration + 1 if turn is None else turn
         for steer in self.steer.take():
             self.dialogue.tell(steer.text, "steer", by=steer.by, source=steer.source)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import TypeVar
 
 from temporalio import workflow
@@ -64,7 +65,7 @@ def perform(
         start_to_close_timeout=timedelta(seconds=min(options.attempt, options.whole)),
         schedule_to_start_timeout=_seconds(options.queue_wait),
         heartbeat_timeout=_seconds(options.heartbeat),
-        retry_policy=_retry(options),
+        retry_policy=_retry(options.longest_pause, options.attempts),
         cancellation_type=ActivityCancellationType.TRY_CANCEL
         if options.heartbeat is None
         else ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -87,15 +88,17 @@ def perform_local(
         summary=summary,
         schedule_to_close_timeout=timedelta(seconds=options.whole),
         start_to_close_timeout=timedelta(seconds=min(options.attempt, options.whole)),
-        retry_policy=_retry(options),
+        retry_policy=_retry(options.longest_pause, options.attempts),
     )
 
 
-def _retry(options: Options) -> RetryPolicy:
+@lru_cache(maxsize=256)
+def _retry(longest_pause: float, attempts: int) -> RetryPolicy:
+    """One for all that have the same; the SDK only reads it."""
     return RetryPolicy(
         initial_interval=timedelta(seconds=1),
-        maximum_interval=timedelta(seconds=options.longest_pause),
-        maximum_attempts=options.attempts,
+        maximum_interval=timedelta(seconds=longest_pause),
+        maximum_attempts=attempts,
     )
 
 

@@ -4,7 +4,6 @@ The pieces that work on it (driver, body, controls, engine, tool calls, cleanup)
 their own that outlives a step, so what is here is what a person sees and what is handed over.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -23,6 +22,7 @@ from executus.result import MAX_RESULT_FILES
 from executus.sanitize import clean_line
 from executus.state import STATE_STEPS, LiveState, Stage
 from executus.steer import CALLER, MAX_STEER
+from executus.step import StepStatus
 from executus.transcript import Transcript
 from executus.workflows.allowance import Allowance
 from executus.workflows.clock import Clock
@@ -37,8 +37,6 @@ from executus.workflows.questions import Questions
 MAX_WARNING = 500
 """Characters of one warning."""
 TOO_LATE = "the run ended first"
-TURNS = 4
-"""Turns of the event loop until all that an outcome sets off has begun: one page for all of it."""
 
 UNWATCHED = CriticState()
 """One for all runs that nobody has looked at."""
@@ -93,7 +91,6 @@ class Run:
         """When something last happened in it (workflow time)."""
         self.critic = UNWATCHED
         """What its watch remembers."""
-        self._dirty = False
         self._more_files = False
 
     def take(self, request: RunRequest) -> None:
@@ -210,6 +207,14 @@ class Run:
             self._more_files = True
             self.warn("files_unlisted", f"more than {MAX_RESULT_FILES} files: the rest is unlisted")
 
+    def begin(self, step_id: str, kind: str, summary: str) -> None:
+        """A step is dispatched."""
+        self.ledger.begin(step_id, kind, self.iteration, summary, self.changed())
+
+    def end(self, step_id: str, status: StepStatus, summary: str) -> None:
+        """A step that called no model has an outcome."""
+        self.ledger.finish(step_id, status, self.changed(), summary=summary)
+
     def opening(self) -> AuditOpen:
         """Head of the run's record."""
         return audit_opening(self.key, self.request, self.plan, self.clock.started_at)
@@ -250,20 +255,11 @@ class Run:
             extensions=self.critic.extensions,
         )
 
-    def changed(self) -> None:
-        """Refresh the live page in the Temporal UI, once per workflow task; costs no history."""
+    def page(self) -> str:
+        """The live page in the Temporal UI; made when somebody looks."""
+        return render(self.state(SHOWN_STEPS))
+
+    def changed(self) -> datetime:
+        """Something happens in it; answers when (workflow time)."""
         self.active_at = workflow.now()
-        self.refresh()
-
-    def refresh(self) -> None:
-        """The same where the run itself did nothing: it is as silent as before."""
-        if not self._dirty:
-            self._dirty = True
-            self._refresh(TURNS)
-
-    def _refresh(self, turns: int) -> None:
-        if turns:
-            asyncio.get_running_loop().call_soon(self._refresh, turns - 1)
-            return
-        self._dirty = False
-        workflow.set_current_details(render(self.state(SHOWN_STEPS)))
+        return self.active_at

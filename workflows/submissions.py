@@ -31,6 +31,10 @@ class Submissions:
     """The newest of them, as the model wrote it."""
 
 
+NONE = Submissions()
+"""One for all replies without any."""
+
+
 def handed_in(
     reply: ModelStepOutput, schema: Schema | None, *, set_aside: bool = False
 ) -> Submissions:
@@ -39,7 +43,7 @@ def handed_in(
     `set_aside`: the model is to hear something first, so that none is accepted now.
     """
     if schema is None or not reply.submissions:
-        return Submissions()
+        return NONE
     invalid = {found.call_id: found.invalid for found in reply.submissions}
     answers: dict[str, ToolResultPart] = {}
     ending: Ending | None = None

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from temporalio import workflow
+from pydantic import JsonValue
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -23,7 +23,7 @@ from executus.redact import Redactor
 from executus.result import RunResult
 from executus.status import Status
 from executus.step import StepStatus
-from executus.summary import summarize_call
+from executus.summary import call_line, summarize_call
 from executus.workflows.approval import Approval
 from executus.workflows.clock import SLACK
 from executus.workflows.delegation import Delegation, Refused, child_text
@@ -115,23 +115,23 @@ class ToolCalls:
         step_id = f"m{iteration}.t{ordinal}"
         tool = self._tools.get(call.name)
         hidden = tool is not None and tool.secret_arguments
-        summary = summarize_call(call.name, call.arguments, hidden, self._redactor)
-        problem = _argument_problem(call)
-        asks = tool is not None and problem is None and self._asks(tool, call)
+        given, problem = _arguments(call)
+        summary = call_line(call.name, given, hidden, self._redactor)
+        asks = tool is not None and given is not None and self._asks(tool, given)
         if tool is not None and asks:  # outside the limit: a person may take hours
-            self._begin(step_id, iteration, call, summary)
+            self._run.begin(step_id, contracts.tool_activity(call.name), summary)
             if not await self._may_go_on(
                 step_id, call, tool, summary=summary, results=results, ordinal=ordinal
             ):
                 return
         async with self._parallel:
             if not asks:
-                self._begin(step_id, iteration, call, summary)
+                self._run.begin(step_id, contracts.tool_activity(call.name), summary)
             if tool is None:
                 results[ordinal] = self._built_in(step_id, iteration, call, summary)
             elif problem is not None:
                 results[ordinal] = ToolResultPart.of(call.id, call.name, problem, "error")
-                self._end(step_id, "error", problem)
+                self._run.end(step_id, "error", problem)
             elif tool.agent is not None:
                 results[ordinal] = await self._delegate(step_id, call, tool, summary, share)
                 if self._run.stopping:
@@ -153,20 +153,15 @@ class ToolCalls:
         step_id, tool = f"m{iteration}.t{ordinal}", self._tools.get(call.name)
         hidden = tool is not None and tool.secret_arguments
         summary = summarize_call(call.name, call.arguments, hidden, self._redactor)
-        self._begin(step_id, iteration, call, summary)
+        self._run.begin(step_id, contracts.tool_activity(call.name), summary)
         told = self._redactor.text(answer.text)
         done = answer.outcome == "ok"
-        self._end(step_id, STEP_STATUS[answer.outcome], f"{summary} → {told}" if done else told)
+        self._run.end(step_id, STEP_STATUS[answer.outcome], f"{summary} → {told}" if done else told)
         return answer
 
-    def _begin(self, step_id: str, iteration: int, call: ToolCallPart, summary: str) -> None:
-        kind = contracts.tool_activity(call.name)
-        self._run.ledger.begin(step_id, kind, iteration, summary, workflow.now())
-        self._run.changed()
-
-    def _asks(self, tool: ToolDef, call: ToolCallPart) -> bool:
+    def _asks(self, tool: ToolDef, given: dict[str, JsonValue]) -> bool:
         """Whether a person has a say in this call."""
-        return tool.human or self._approval.needed(tool, parse_object(call.arguments))
+        return tool.human or self._approval.needed(tool, given)
 
     async def _may_go_on(
         self,
@@ -189,10 +184,10 @@ class ToolCalls:
                 ok, text = False, refusal
         except asyncio.CancelledError:
             text = "the run was stopped before a person answered; nothing ran"
-            self._end(step_id, "error", text)
+            self._run.end(step_id, "error", text)
             results[ordinal] = ToolResultPart.of(call.id, call.name, text, "error")
             raise
-        self._end(step_id, "complete" if ok else "error", f"{summary} → {text}" if ok else text)
+        self._run.end(step_id, "complete" if ok else "error", f"{summary} → {text}" if ok else text)
         results[ordinal] = ToolResultPart.of(call.id, call.name, text, "ok" if ok else "error")
         return False
 
@@ -201,13 +196,13 @@ class ToolCalls:
     ) -> ToolResultPart:
         """`run_status` from live state; any other name is unknown, and so is a hidden one."""
         if call.name == RUN_STATUS and self._tools:
-            self._end(step_id, "complete", summary)
+            self._run.end(step_id, "complete", summary)
             return ToolResultPart.of(
                 call.id, call.name, self._state(iteration).model_dump_json(), "ok"
             )
         known = ", ".join([*self._tools, RUN_STATUS]) if self._tools else "none"
         text = f"unknown tool `{call.name}`; your tools: {known}"
-        self._end(step_id, "error", text)
+        self._run.end(step_id, "error", text)
         return ToolResultPart.of(call.id, call.name, text, "error")
 
     async def _dispatch(
@@ -240,19 +235,18 @@ class ToolCalls:
             title = self._run.title(summary)
             output = await do(name, step, ToolOutput, self._options(tool, attempts), title)
         except asyncio.CancelledError:  # in the workflow task that began it: it never left
-            self._end(step_id, "error", "stopped before it began; nothing ran")
+            self._run.end(step_id, "error", "stopped before it began; nothing ran")
             raise
         except ActivityError as error:
             return ToolOutput(result=self._failed(step_id, call, tool, error))
         text = f"{summary} → {output.summary}"
         status = STEP_STATUS[output.result.outcome]
         self._run.ledger.finish(
-            step_id, status, workflow.now(), summary=text, attempt=output.attempt
+            step_id, status, self._run.changed(), summary=text, attempt=output.attempt
         )
         self._run.put(output.files)
         for said in output.steer:
             self._run.say(said, source=name)
-        self._run.changed()
         return output
 
     async def _delegate(
@@ -262,7 +256,7 @@ class ToolCalls:
         try:
             child = self._delegation.start(step_id, call, tool, share)
         except Refused as refused:
-            self._end(step_id, "error", str(refused))
+            self._run.end(step_id, "error", str(refused))
             return ToolResultPart.of(call.id, call.name, str(refused), "error")
         self._run.ledger.note_child(step_id, child.run_id)
         self._run.changed()
@@ -271,19 +265,18 @@ class ToolCalls:
         child.settle(end if isinstance(end, RunResult) else None)
         if isinstance(end, str):
             text = f"{tool.name} brought no result: {end}. What it did is not known: verify"
-            self._end(step_id, "unknown", text)
+            self._run.end(step_id, "unknown", text)
             return ToolResultPart.of(call.id, call.name, text, "unknown")
         ok = end.status is Status.OK
         self._run.ledger.finish(
             step_id,
             "complete" if ok else "error",
-            workflow.now(),
+            self._run.changed(),
             summary=f"{summary} → {end.status.value}: {end.error or end.reason.value}",
             usage=end.usage,
             cost_micro_usd=end.cost_micro_usd,
         )
         self._run.put(end.files)
-        self._run.changed()
         text = child_text(end, tool.result_bytes)
         return ToolResultPart.of(call.id, call.name, text, "ok" if ok else "error")
 
@@ -308,7 +301,7 @@ class ToolCalls:
             CancelledError: the run is being stopped.
         """
         if is_cancelled_exception(error):
-            self._end(step_id, "error" if tool.effect == "pure" else "unknown", "cancelled")
+            self._run.end(step_id, "error" if tool.effect == "pure" else "unknown", "cancelled")
             raise asyncio.CancelledError from None
         text = _never_started(tool, error)
         outcome: ToolOutcome = "error"
@@ -320,7 +313,7 @@ class ToolCalls:
                     ", so its outcome is unknown. It may or may not have taken effect: verify "
                     "before you try again"
                 )
-        self._end(step_id, STEP_STATUS[outcome], text)
+        self._run.end(step_id, STEP_STATUS[outcome], text)
         return ToolResultPart.of(call.id, call.name, text, outcome)
 
     def _idempotency_key(self, step_id: str) -> str:
@@ -342,10 +335,6 @@ class ToolCalls:
             cost_micro_usd=self._run.ledger.cost_micro_usd,
         )
 
-    def _end(self, step_id: str, status: StepStatus, summary: str) -> None:
-        self._run.ledger.finish(step_id, status, workflow.now(), summary=summary)
-        self._run.changed()
-
 
 STEP_STATUS: dict[ToolOutcome, StepStatus] = {
     "ok": "complete",
@@ -354,13 +343,12 @@ STEP_STATUS: dict[ToolOutcome, StepStatus] = {
 }
 
 
-def _argument_problem(call: ToolCallPart) -> str | None:
-    """Why arguments cannot be any tool's, so that nothing is dispatched for them."""
+def _arguments(call: ToolCallPart) -> tuple[dict[str, JsonValue] | None, str | None]:
+    """The arguments; or why they cannot be any tool's, so that nothing is dispatched for them."""
     try:
-        parse_object(call.arguments)
+        return parse_object(call.arguments), None
     except ArgumentsError as error:
-        return f"invalid arguments for {call.name}: {error}; nothing ran"
-    return None
+        return None, f"invalid arguments for {call.name}: {error}; nothing ran"
 
 
 def _never_started(tool: ToolDef, error: ActivityError) -> str | None:

@@ -178,7 +178,6 @@ class Watch:
             run.event("failover", text, spec=failover.spec)
         if seen.failed is not None:
             run.event("critic_failed", seen.failed)
-        run.refresh()
 
     def _apply(
         self, plan: CriticPlan, decision: CriticDecision, cause: Cause, begun: datetime
@@ -198,7 +197,6 @@ class Watch:
             self._raise(decision.raise_steps)
         if decision.nudge:
             self._controls.steer(f"[critic] {decision.nudge}", by=plan.kind, source=CRITIC)
-        run.refresh()
 
     def _kill(self, reason: str, cause: Cause, begun: datetime) -> None:
         """End the run; not one that came to life while the critic thought about its silence.

@@ -8,7 +8,7 @@ from anthropic import AsyncAnthropic, AsyncStream, Timeout, transform_schema
 from pydantic import JsonValue
 
 from executus.models.schema_fit import holdable
-from executus.models.sdk_client import CONNECT_TIMEOUT, Access, SdkClient
+from executus.models.sdk_client import CONNECT_TIMEOUT, Access, SdkClient, events_of
 from executus.models.wire import Json
 
 DEFAULT_URL = "https://api.anthropic.com"
@@ -36,8 +36,8 @@ class AnthropicClient(SdkClient[AsyncAnthropic]):
             stream=True,
             stream_cls=AsyncStream[object],
         )
-        async with stream:
-            yield stream.__aiter__()
+        async with events_of(stream) as events:
+            yield events
 
 
 def subset(schema: Mapping[str, JsonValue]) -> Json | None:

@@ -3,9 +3,11 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
-from openai import AsyncOpenAI, AsyncStream, Timeout
+from executus.models.on_demand import on_demand
+from executus.models.sdk_client import CONNECT_TIMEOUT, Access, SdkClient, events_of
 
-from executus.models.sdk_client import CONNECT_TIMEOUT, Access, SdkClient
+with on_demand("openai.types"):
+    from openai import AsyncOpenAI, AsyncStream, Timeout
 
 DEFAULT_URL = "https://api.openai.com/v1"
 
@@ -35,5 +37,5 @@ class OpenAIClient(SdkClient[AsyncOpenAI]):
             stream=True,
             stream_cls=AsyncStream[object],
         )
-        async with stream:
-            yield stream.__aiter__()
+        async with events_of(stream) as events:
+            yield events

@@ -1,6 +1,7 @@
 """A provider SDK's client: opened once, then kept with its connections."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -30,6 +31,16 @@ class Closable(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+        ...
+
+
+class Stream(AbstractAsyncContextManager[object], Protocol):
+    """What the SDKs' streams share."""
+
+    response: "httpx2.Response"
+
+    def __aiter__(self) -> AsyncIterator[object]:
+        """The events."""
         ...
 
 
@@ -80,3 +91,18 @@ class SdkClient(Generic[C]):
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+
+@asynccontextmanager
+async def events_of(stream: Stream) -> AsyncGenerator[AsyncIterator[object]]:
+    """Events of a stream; afterwards it is closed, and before it what reads from the connection.
+
+    A fault leaves a chain of generators to Python's collector, which closes each by a task of its
+    own while those above close the ones below: "asynchronous generator is already running". The
+    lower half of it closes in order when its upper end is closed, and that is had by giving the SDK
+    this one iterator over the body.
+    """
+    body = stream.response.aiter_bytes()
+    vars(stream.response)["aiter_bytes"] = lambda: body
+    async with stream, aclosing(body):
+        yield aiter(stream)

@@ -1,4 +1,4 @@
-"""What a cached run keeps: not what it was started with, and one live page for each task."""
+"""What a cached run keeps: neither what it was started with nor its live page."""
 
 import asyncio
 import gc
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.bridge.proto.workflow_activation import InitializeWorkflow, WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.client import Interceptor as ClientInterceptor
@@ -16,7 +17,6 @@ from temporalio.client import OutboundInterceptor, StartWorkflowInput
 from temporalio.worker import (
     ExecuteWorkflowInput,
     Interceptor,
-    Replayer,
     UnsandboxedWorkflowRunner,
     WorkerConfig,
     WorkflowInboundInterceptor,
@@ -30,9 +30,12 @@ from executus.models.openai_responses import OpenAIResponses
 from executus.models.registry import Models
 from executus.models.scripted import Scripted, call, say
 from executus.plugin import ExecutusPlugin
+from executus.state import LiveState
 from executus.tools import tool
+from executus.workflows import details
+from executus.workflows import run as run_module
 
-from .kit import event_name, kit
+from .kit import kit
 from .test_long_runs import chain
 
 HEARD: list[dict[str, bytes]] = []
@@ -175,15 +178,42 @@ class _NoClient:
         return {}
 
 
-async def test_a_replay_makes_the_live_page_once_a_task(env, monkeypatch):
+async def test_the_live_page_is_made_for_those_who_look(env, monkeypatch):
+    pages: list[str] = []
+
+    def render(state: LiveState) -> str:
+        pages.append(details.render(state))
+        return pages[-1]
+
+    monkeypatch.setattr(run_module, "render", render)
     async with kit(env, tools=[look]) as k:
         outcome = await k.run(looks(5), tools=("look",))
-    pages: list[str] = []
-    monkeypatch.setattr(workflow, "set_current_details", pages.append)
-    await Replayer(workflows=[], plugins=[k.plugin]).replay_workflow(outcome.history)
-    names = [event_name(event) for event in outcome.history.events]
-    assert 1 < len(pages) <= names.count("WORKFLOW_TASK_COMPLETED") + 1
-    assert "`m6` model" in pages[-1]
+        assert not pages
+        handle = env.client.get_workflow_handle(outcome.result.run_id)
+        told = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        assert await k.runs.state(handle.id), "other queries make none"
+    assert pages == [told.current_details]
+    assert "closed · **ok**" in pages[0]
+    assert "`m6` model" in pages[0]
+    assert "state" in {query.name for query in told.definition.query_definitions}
+
+
+@workflow.defn(sandboxed=False)
+class Plain:
+    """A host's own workflow beside the runs."""
+
+    @workflow.run
+    async def run(self) -> None:
+        workflow.set_current_details("its own page")
+
+
+async def test_a_hosts_own_workflow_keeps_its_page(env):
+    async with kit(env, workflows=[Plain]) as k:
+        name = f"plain-{k.queue}"
+        handle = await env.client.start_workflow(Plain.run, id=name, task_queue=k.queue)
+        await handle.result()
+        told = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    assert told.current_details == "its own page"
 
 
 async def test_a_worker_leaves_what_was_imported_out_of_later_collections(env, monkeypatch):

@@ -129,7 +129,6 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(workflow, "now", lambda: START)
     monkeypatch.setattr(workflow, "cancellation_reason", lambda: None)
     run = Run(RunKey(run_id="r", workflow_run_id="w"))
-    monkeypatch.setattr(run, "refresh", lambda: None)
     run.plan = plan(max_iterations=12).model_copy(update={"critic": HOST})
     run.allowance = Allowance.of(run.plan)
     run.clock.allow(HOST.deadline_seconds)

@@ -120,7 +120,6 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(workflow, "now", lambda: START)
     monkeypatch.setattr(workflow, "cancellation_reason", lambda: None)
-    monkeypatch.setattr(workflow, "set_current_details", lambda text: None)
     run = Run(KEY)
     run.stage = "running"
     world = World(run)
