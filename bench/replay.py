@@ -5,7 +5,8 @@ a deployment, or an eviction. It happens inside a workflow task, whose deadlock 
 two seconds. One run of 100 calls with 5 KB results per system, its history replayed five times in a
 process of its own; CPU of all threads. The systems take turns, since the speed of a shared machine
 changes by the minute: the median of the rounds' medians, the best replay of all, and the median of
-the processes' first ones, which pay for what is made once.
+the processes' first ones, which pay for what is made once. The floor is replayed a second time
+without the SDK's sandbox, which executus' workflow does without, too: what is left is Temporal.
 """
 
 import json
@@ -16,10 +17,11 @@ from typing import Any
 
 from bench.harness import Bed, bed, middle, noted, output_of
 from bench.outcome import COMPLETED, Bar, Options, Report, main
-from bench.systems import EXECUTUS, LOCAL, available
+from bench.systems import EXECUTUS, FLOOR, LOCAL, available
 
 CALLS, SIZE = 100, 5_000
 ROUNDS = 3
+BARE = "floor, no sandbox"
 MOST = 0.5
 
 
@@ -28,16 +30,20 @@ async def measure(options: Options) -> Report:
     names = options.chosen(available())
     if options.quick:
         names = [name for name in names if name in (EXECUTUS, LOCAL)]
-    spent: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    replays = {name: [name] for name in names}
+    if FLOOR in names:
+        replays[BARE] = [FLOOR, "bare"]
+    spent: dict[str, list[dict[str, float]]] = {name: [] for name in replays}
     async with bed() as place:
         with tempfile.TemporaryDirectory() as folder:
             results = [await _run(place, name, _file(folder, name)) for name in names]
             for turn in range(1 if options.quick else options.repeats or ROUNDS):
-                for name in names:
-                    file = str(_file(folder, name))
+                for name, (system, *how) in replays.items():
+                    file = str(_file(folder, system))
                     with noted(f"{turn + 1}: replays of {name}"):
-                        line = await output_of("-m", "bench.replayer", name, place.url, file)
-                    spent[name].append(json.loads(line))
+                        ran = await output_of("-m", "bench.replayer", system, place.url, file, *how)
+                    spent[name].append(json.loads(ran))
+    results += [{**row, "system": BARE} for row in results if row["system"] == FLOOR]
     for row in results:
         row.update(_row(spent[row["system"]]))
     bars: list[Bar] = []

@@ -1,7 +1,7 @@
-"""Replays one history in a process of its own: `python -m bench.replayer SYSTEM URL FILE`.
+"""Replays a history in a process of its own: `python -m bench.replayer SYSTEM URL FILE [bare]`.
 
 Prints JSON: CPU seconds (user + system, all threads) of the first replay, which also pays for what
-is made once, and the median and the best of the next ones.
+is made once, and the median and the best of the next ones. `bare`: without the SDK's sandbox.
 """
 
 import asyncio
@@ -14,14 +14,15 @@ from pathlib import Path
 from statistics import median
 
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from bench import systems
 
 TIMES = 5
 
 
-async def main(system: str, url: str, file: str) -> None:
+async def main(system: str, url: str, file: str, how: str = "") -> None:
+    runner = UnsandboxedWorkflowRunner() if how == "bare" else systems.runner()
     made = systems.setup(system, url)
     history = WorkflowHistory.from_json("replayed", Path(file).read_text())  # noqa: ASYNC240
     spent: list[float] = []
@@ -30,7 +31,7 @@ async def main(system: str, url: str, file: str) -> None:
             workflows=list(made.workflows),
             plugins=list(made.plugins),
             build_id="bench",
-            workflow_runner=systems.runner(),
+            workflow_runner=runner,
         )
         begun = time.process_time()
         await replayer.replay_workflow(history)
