@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,7 +110,7 @@ def changed_names(tree: ast.AST) -> Iterator[str]:
 
 @EACH_FILE
 def test_all_is_sorted_and_importable(file: Path) -> None:
-    if "\n__all__ = " not in file.read_text():
+    if not re.search(r"^__all__\b", file.read_text(), re.MULTILINE):
         return
     module = importlib.import_module(name_of(file))
     names = list(module.__all__)

@@ -117,16 +117,17 @@ class ToolCalls:
         hidden = tool is not None and tool.secret_arguments
         given, problem = _arguments(call)
         summary = call_line(call.name, given, hidden, self._redactor)
+        kind = contracts.tool_activity(call.name)
         asks = tool is not None and given is not None and self._asks(tool, given)
         if tool is not None and asks:  # outside the limit: a person may take hours
-            self._run.begin(step_id, contracts.tool_activity(call.name), summary)
+            self._run.begin(step_id, kind, summary)
             if not await self._may_go_on(
                 step_id, call, tool, summary=summary, results=results, ordinal=ordinal
             ):
                 return
         async with self._parallel:
             if not asks:
-                self._run.begin(step_id, contracts.tool_activity(call.name), summary)
+                self._run.begin(step_id, kind, summary)
             if tool is None:
                 results[ordinal] = self._built_in(step_id, iteration, call, summary)
             elif problem is not None:
