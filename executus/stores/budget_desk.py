@@ -42,12 +42,7 @@ class BudgetDesk:
         It holds from the next reserve or extension on, and counts what was used before.
         """
         change = change.checked()
-
-        def work(connection: Connection) -> BudgetCap:
-            self._lock_caps(connection)
-            return self._add(connection, change)
-
-        return await self._database.write(work)
+        return await self._change(lambda _: change)
 
     async def raise_cap(
         self, scope: str, window: Window, currency: Currency, more: float, *, by: str = ""
@@ -59,12 +54,11 @@ class BudgetDesk:
         """
         name = scope_name(scope)
 
-        def work(connection: Connection) -> BudgetCap:
-            self._lock_caps(connection)  # first: of two raises at once neither reads the old cap
-            change = raised(self._caps(connection, name), name, window, currency, more)
-            return self._add(connection, change._replace(by=by).checked())
+        def change(connection: Connection) -> CapChange:
+            more_of_it = raised(self._caps(connection, name), name, window, currency, more)
+            return more_of_it._replace(by=by).checked()
 
-        return await self._database.write(work)
+        return await self._change(change)
 
     async def caps(self) -> list[BudgetCap]:
         """Every version of every cap, in the order they were set."""
@@ -108,6 +102,36 @@ class BudgetDesk:
         if run_id is not None:
             query = query.where(overruns.c.run_id == ident(run_id))
         return await self._list(query, _overrun)
+
+    async def _change(self, change: Callable[[Connection], CapChange]) -> BudgetCap:
+        """One new version of a cap.
+
+        A connection that breaks after its COMMIT looks like one that broke before, and the work
+        runs again: what an earlier try wrote is known by its number and its microsecond, or money
+        would be added twice.
+        """
+        tried: list[BudgetCap] = []
+
+        def work(connection: Connection) -> BudgetCap:
+            self._lock_caps(connection)  # first: of two raises at once neither reads the old cap
+            for version in tried:
+                if self._is_there(connection, version):
+                    return version
+            version = self._add(connection, change(connection))
+            tried.append(version)
+            return version
+
+        return await self._database.write(work)
+
+    def _is_there(self, connection: Connection, version: BudgetCap) -> bool:
+        query = select(caps).where(
+            caps.c.scope == version.scope,
+            caps.c.period == version.window,
+            caps.c.currency == version.currency,
+            caps.c.version == version.version,
+        )
+        row = connection.execute(query).first()
+        return row is not None and cap_of(row) == version
 
     def _lock_caps(self, connection: Connection) -> None:
         """Let no one else change a cap before this transaction ends."""
