@@ -2,8 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import JsonValue
@@ -12,7 +11,7 @@ from executus.errors import ModelError
 from executus.models.faults import classify
 from executus.models.loose import obj
 from executus.models.provider import ModelReply, ModelRequest, Progress
-from executus.models.sdk_client import Access
+from executus.models.sdk_client import Access, Stream, events_of
 from executus.models.wire import Caller
 
 if TYPE_CHECKING:
@@ -27,10 +26,13 @@ request would bring, and cost, the same again."""
 class Connection(Protocol):
     """A provider SDK's client, as an adapter uses it."""
 
-    def stream(
-        self, path: str, content: bytes, timeout: float
-    ) -> AbstractAsyncContextManager[AsyncIterator[object]]:
-        """POST `content` and iterate over the events of the answer as plain JSON values."""
+    async def stream(
+        self,
+        path: str,
+        content: bytes,
+        timeout: float,  # noqa: ASYNC109 - the transport's own, beside the caller's
+    ) -> Stream:
+        """POST `content`; the events of the answer come as plain JSON values."""
         ...
 
     def opened(self) -> object:
@@ -142,7 +144,8 @@ class Adapter(ABC):
     async def _complete(self, request: ModelRequest, progress: Progress) -> ModelReply:
         content = self._content(request)
         draft = self._draft(progress)
-        async with self._opened().stream(self.path, content, request.timeout) as events:
+        stream = await self._opened().stream(self.path, content, request.timeout)
+        async with events_of(stream) as events:
             async for event in events:
                 draft.take(obj(event))
         return draft.reply(request.model, len(content))

@@ -1,14 +1,13 @@
 """The long-lived Anthropic client, and the SDK's schemas: the only importer of `anthropic`."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import cast
 
 from anthropic import AsyncAnthropic, AsyncStream, Timeout, transform_schema
 from pydantic import JsonValue
 
 from executus.models.schema_fit import holdable
-from executus.models.sdk_client import CONNECT_TIMEOUT, Access, SdkClient, events_of
+from executus.models.sdk_client import CONNECT_TIMEOUT, Access, SdkClient, Stream
 from executus.models.wire import Json
 
 DEFAULT_URL = "https://api.anthropic.com"
@@ -20,15 +19,14 @@ class AnthropicClient(SdkClient[AsyncAnthropic]):
     def __init__(self, access: Access) -> None:
         super().__init__(AsyncAnthropic, access, DEFAULT_URL)
 
-    @asynccontextmanager
     async def stream(
         self,
         path: str,
         content: bytes,
         timeout: float,  # noqa: ASYNC109 - the transport's own, beside the caller's
-    ) -> AsyncGenerator[AsyncIterator[object]]:
-        """POST `content` and iterate over the events of the answer as plain JSON values."""
-        stream = await self.opened().post(
+    ) -> Stream:
+        """POST `content`."""
+        return await self.opened().post(
             path,
             cast_to=object,
             content=content,
@@ -36,8 +34,6 @@ class AnthropicClient(SdkClient[AsyncAnthropic]):
             stream=True,
             stream_cls=AsyncStream[object],
         )
-        async with events_of(stream) as events:
-            yield events
 
 
 def subset(schema: Mapping[str, JsonValue]) -> Json | None:

@@ -1,10 +1,7 @@
 """The long-lived OpenAI client behind both OpenAI formats: the only importer of `openai`."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
-
 from executus.models.on_demand import on_demand
-from executus.models.sdk_client import CONNECT_TIMEOUT, Access, SdkClient, events_of
+from executus.models.sdk_client import CONNECT_TIMEOUT, Access, SdkClient, Stream
 
 with on_demand("openai.types"):
     from openai import AsyncOpenAI, AsyncStream, Timeout
@@ -18,15 +15,14 @@ class OpenAIClient(SdkClient[AsyncOpenAI]):
     def __init__(self, access: Access) -> None:
         super().__init__(AsyncOpenAI, access, DEFAULT_URL)
 
-    @asynccontextmanager
     async def stream(
         self,
         path: str,
         content: bytes,
         timeout: float,  # noqa: ASYNC109 - the transport's own, beside the caller's
-    ) -> AsyncGenerator[AsyncIterator[object]]:
-        """POST `content` and iterate over the events of the answer as plain JSON values."""
-        stream = await self.opened().post(
+    ) -> Stream:
+        """POST `content`."""
+        return await self.opened().post(
             path,
             cast_to=object,
             content=content,
@@ -37,5 +33,3 @@ class OpenAIClient(SdkClient[AsyncOpenAI]):
             stream=True,
             stream_cls=AsyncStream[object],
         )
-        async with events_of(stream) as events:
-            yield events
