@@ -64,7 +64,8 @@ def history(rows: Rows) -> None:
     values = [float(text) for text in row["rss_mb_by_thousand"].split()]
     figure, axis = plt.subplots(figsize=(5, 2.4), layout="constrained")
     axis.plot(range(1, len(values) + 1), values, marker="o", ms=3, color=COLOURS["executus"])
-    axis.set(title="worker RSS, MB", xlabel="thousand iterations of one run", ylim=(0, None))
+    axis.set(title="worker RSS, MB", xlabel="thousand iterations of one run (median within each)")
+    axis.set_ylim(0, 1.15 * max(values))
     axis.grid(alpha=0.3)
     _save(figure, "endurance")
 
