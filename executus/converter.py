@@ -5,16 +5,27 @@ And a plan is one value for all runs that have the same: with its bounds, tools 
 large part of what a waiting run keeps in memory (docs/performance.md).
 """
 
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Self, TypeGuard
 from weakref import WeakValueDictionary
 
+from pydantic_core import to_json
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter, PydanticPayloadConverter
-from temporalio.converter import DefaultPayloadConverter, EncodingPayloadConverter
+from temporalio.converter import (
+    DefaultPayloadConverter,
+    EncodingPayloadConverter,
+    SerializationContext,
+)
 
+from executus.data import Data
 from executus.digest import digest
 from executus.plan import Resolved, RunPlan
+
+JSON = (Data, str)
+"""What no other part of the converter takes."""
+ENCODING = {"encoding": b"json/plain"}
 
 
 class SharedConverter(PydanticPayloadConverter):
@@ -22,6 +33,20 @@ class SharedConverter(PydanticPayloadConverter):
 
     def __init__(self) -> None:
         self.converters = _parts()
+
+    def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
+        """See base class. What is surely JSON is not offered to the four parts before that."""
+        payloads: list[Payload] = []
+        for value in values:
+            if not isinstance(value, JSON):
+                return super().to_payloads(values)
+            payloads.append(Payload(metadata=ENCODING, data=to_json(value)))
+        return payloads
+
+    def with_context(self, context: SerializationContext) -> Self:
+        """See base class. No part of it takes one."""
+        del context
+        return self
 
 
 @cache
@@ -38,9 +63,15 @@ class _Json(PydanticJSONPlainPayloadConverter):
         self._plans: WeakValueDictionary[str, RunPlan] = WeakValueDictionary()
 
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:  # noqa: ANN401 - as in the base
-        value: Any = super().from_payload(payload, type_hint)
+        if not _is_data(type_hint):
+            return super().from_payload(payload, type_hint)
+        value = type_hint.model_validate_json(payload.data)
         if not isinstance(value, Resolved) or value.plan is None:
             return value
         # One for all runs that have it now: it is frozen, and nobody changes the schemas in it.
         plan = self._plans.setdefault(digest(payload.data), value.plan)
         return value.model_copy(update={"plan": plan})
+
+
+def _is_data(hint: object) -> TypeGuard[type[Data]]:
+    return isinstance(hint, type) and issubclass(hint, Data)

@@ -2,9 +2,10 @@
 
 import ast
 import inspect
+import operator
 import textwrap
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from itertools import pairwise
 from typing import Self
 
@@ -12,15 +13,11 @@ from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-
-def empty(value: object) -> bool:
-    """For `Field(exclude_if=empty)`: mostly empty fields of every step cost no history then."""
-    return not value
-
-
-def absent(value: object) -> bool:
-    """The same where only None is no value."""
-    return value is None
+empty: Callable[[object], bool] = operator.not_
+"""For `Field(exclude_if=empty)`: mostly empty fields of every step cost no history then. In C, as
+`absent` is: a step asks fourteen times."""
+absent: Callable[[object], bool] = partial(operator.is_, None)
+"""The same where only None is no value."""
 
 
 class Data(BaseModel):

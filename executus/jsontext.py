@@ -96,9 +96,9 @@ def _check(value: JsonValue) -> None:
             if depth > MAX_DEPTH:
                 _too_deep()
             if isinstance(item, dict):
-                stack.extend((key, depth) for key in item)
+                stack += [(key, depth) for key in item]
                 item = list(item.values())
-            stack.extend((child, depth + 1) for child in item)
+            stack += [(child, depth + 1) for child in item]
 
 
 def _check_text(text: str) -> None:

@@ -167,7 +167,7 @@ class Message(Record):
     @property
     def tool_calls(self) -> tuple[ToolCallPart, ...]:
         """The tool calls, in order."""
-        return tuple(part for part in self.parts if isinstance(part, ToolCallPart))
+        return tuple([part for part in self.parts if isinstance(part, ToolCallPart)])
 
     @staticmethod
     def user(text: str) -> "Message":

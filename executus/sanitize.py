@@ -51,9 +51,9 @@ def clean_text(text: str) -> str:
 
 def clean_line(text: str, limit: int) -> str:
     """One line of at most `limit` characters for people: no controls, no escapes, no bidi marks."""
-    head = clean_text(text[: limit * 4])
+    head = text[: limit * 4]
     if not head.isprintable():  # rare, and looked at by the character: a fifth of a replay's time
-        head = "".join(c if c.isprintable() else " " for c in head)
+        head = "".join(c if c.isprintable() else " " for c in clean_text(head))
     line = " ".join(head.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

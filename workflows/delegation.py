@@ -57,8 +57,8 @@ class Delegation:
 
     def shares(self, calls: Sequence[ToolCallPart], tools: dict[str, ToolDef]) -> int:
         """How many of the calls are child runs: they divide what is left among them."""
-        named = (tools.get(call.name) for call in calls)
-        return max(1, sum(tool is not None and tool.agent is not None for tool in named))
+        named = [tools.get(call.name) for call in calls]
+        return len([tool for tool in named if tool and tool.agent]) or 1
 
     def start(self, step_id: str, call: ToolCallPart, tool: ToolDef, share: int) -> "Child":
         """A child that is to be waited for.

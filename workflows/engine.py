@@ -103,7 +103,7 @@ class TemporalEngine:
 
     def now(self) -> datetime:
         """Workflow time."""
-        return workflow.now()
+        return self._run.clock.now()
 
     def checkpoint(self) -> None:
         """See `Engine.checkpoint`."""
@@ -179,7 +179,7 @@ class TemporalEngine:
 
     def _answered(self, step_id: str, output: ModelStepOutput) -> None:
         calls = output.message.tool_calls
-        text = ", ".join(call.name for call in calls) if calls else output.message.text
+        text = ", ".join([call.name for call in calls]) if calls else output.message.text
         self._made_by(step_id, len(self._run.transcript))
         self._run.ledger.finish(
             step_id,
@@ -210,15 +210,15 @@ class TemporalEngine:
 
     def _tail(self) -> tuple[tuple[str, ...], tuple[Message, ...]]:
         """Digests of what came since the last step, and the small messages that we wrote."""
-        new = range(self._sent, len(self._run.transcript))
+        transcript = self._run.transcript
+        tail = tuple(transcript.digests[self._sent :])
         inline: list[Message] = []
         room = INLINE_BYTES
-        for i in new:
-            if i not in self._made and self._run.transcript.sizes[i] <= room:
-                inline.append(self._run.transcript.messages[i])
-                room -= self._run.transcript.sizes[i]
-        tail = tuple(self._run.transcript.digests[i] for i in new)
-        self._sent = len(self._run.transcript)
+        for i in range(self._sent, len(transcript)):
+            if i not in self._made and transcript.sizes[i] <= room:
+                inline.append(transcript.messages[i])
+                room -= transcript.sizes[i]
+        self._sent += len(tail)
         self._made.clear()
         return tail, tuple(inline)
 

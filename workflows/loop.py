@@ -137,12 +137,13 @@ class AgentLoop:
             return self.replies.refused(reply)
         if reply.stop == "length":
             return self.replies.cut(reply, last=self.is_last)
-        if not reply.message.tool_calls:
+        calls = reply.message.tool_calls
+        if not calls:
             return self._answered(reply)
         self.dialogue.say(reply.message)
         handed = handed_in(reply, self.plan.output_schema, set_aside=self._is_spoken_to)
         last = self.is_last or handed.ending is not None
-        return Asked(reply.message.tool_calls, handed, last)
+        return Asked(calls, handed, last)
 
     async def _last_calls(
         self, calls: Sequence[ToolCallPart], handed: Submissions

@@ -55,6 +55,7 @@ def perform(
         ActivityError: it failed, timed out or was cancelled.
         CancelledError: it was cancelled in the workflow task that began it, and never left.
     """
+    wait, beat = options.queue_wait, options.heartbeat
     return workflow.start_activity(
         name,
         argument,
@@ -63,11 +64,11 @@ def perform(
         task_queue=options.task_queue,
         schedule_to_close_timeout=timedelta(seconds=options.whole),
         start_to_close_timeout=timedelta(seconds=min(options.attempt, options.whole)),
-        schedule_to_start_timeout=_seconds(options.queue_wait),
-        heartbeat_timeout=_seconds(options.heartbeat),
+        schedule_to_start_timeout=None if wait is None else timedelta(seconds=wait),
+        heartbeat_timeout=None if beat is None else timedelta(seconds=beat),
         retry_policy=_retry(options.longest_pause, options.attempts),
         cancellation_type=ActivityCancellationType.TRY_CANCEL
-        if options.heartbeat is None
+        if beat is None
         else ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
 
@@ -100,7 +101,3 @@ def _retry(longest_pause: float, attempts: int) -> RetryPolicy:
         maximum_interval=timedelta(seconds=longest_pause),
         maximum_attempts=attempts,
     )
-
-
-def _seconds(value: float | None) -> timedelta | None:
-    return None if value is None else timedelta(seconds=value)

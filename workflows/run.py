@@ -86,8 +86,8 @@ class Run:
         """Runs it was forked from, whose files it can read."""
         self.warnings: list[str] = []
         """What went wrong without stopping it."""
-        self.clock = Clock(workflow.now())
-        self.active_at = workflow.now()
+        self.clock = Clock(Clock.now())
+        self.active_at = self.clock.started_at
         """When something last happened in it (workflow time)."""
         self.critic = UNWATCHED
         """What its watch remembers."""
@@ -176,7 +176,7 @@ class Run:
 
     def event(self, name: str, summary: str, **content: str | float | None) -> None:
         """Note, for the audit, something that is no step."""
-        self.ledger.event(name, summary, workflow.now(), **content)
+        self.ledger.event(name, summary, self.clock.now(), **content)
 
     def say(self, text: str, by: str = "", source: str = CALLER) -> None:
         """Put something into the inbox; what nobody will hear is noted."""
@@ -261,5 +261,5 @@ class Run:
 
     def changed(self) -> datetime:
         """Something happens in it; answers when (workflow time)."""
-        self.active_at = workflow.now()
+        self.active_at = self.clock.now()
         return self.active_at

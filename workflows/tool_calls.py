@@ -210,6 +210,7 @@ class ToolCalls:
         self, step_id: str, iteration: int, call: ToolCallPart, tool: ToolDef, summary: str
     ) -> ToolOutput:
         attempts = 1 if tool.effect == "once" or tool.local else tool.attempts
+        asked, roots = self._run.invocation, self._run.files_roots
         step = ToolInput(
             key=self._run.key,
             step_id=step_id,
@@ -222,12 +223,12 @@ class ToolCalls:
             source=tool.source,
             effect=tool.effect,
             agent_id=self.plan.agent_id,
-            caller_id=self._run.invocation.caller_id,
-            tenant_id=self._run.invocation.tenant_id,
-            channel_id=self._run.invocation.channel_id,
+            caller_id=asked.caller_id,
+            tenant_id=asked.tenant_id,
+            channel_id=asked.channel_id,
             state=self._state(iteration),
-            files_root=self._run.files_root,
-            files_also=self._run.files_roots[1:],
+            files_root=roots[0] if roots else "",
+            files_also=roots[1:],
             phase=self._run.phase,
         )
         do = perform_local if tool.local else perform

@@ -34,6 +34,7 @@ from executus.state import LiveState
 from executus.tools import tool
 from executus.workflows import details
 from executus.workflows import run as run_module
+from executus.workflows.clock import Clock
 
 from .kit import kit
 from .test_long_runs import chain
@@ -214,6 +215,26 @@ async def test_a_hosts_own_workflow_keeps_its_page(env):
         await handle.result()
         told = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     assert told.current_details == "its own page"
+
+
+@workflow.defn(sandboxed=False)
+class Telling:
+    """Tells the time in both ways."""
+
+    @workflow.run
+    async def run(self) -> list[bool]:
+        told = []
+        for _ in range(3):
+            told.append(Clock.now() == workflow.now())
+            await workflow.sleep(1.25)
+        return told
+
+
+async def test_the_clock_tells_workflow_time(env):
+    async with kit(env, workflows=[Telling]) as k:
+        name = f"telling-{k.queue}"
+        handle = await env.client.start_workflow(Telling.run, id=name, task_queue=k.queue)
+        assert await handle.result() == [True] * 3
 
 
 async def test_a_worker_leaves_what_was_imported_out_of_later_collections(env, monkeypatch):

@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import pytest
+from temporalio import workflow
+
 from executus.activities.phases import plan_phases
 from executus.agent import RunnableAgent
 from executus.contracts import ModelStepOutput
@@ -15,6 +18,7 @@ from executus.plan import ModelTarget, Price, RunPlan, ToolDef
 from executus.transcript import Transcript, view
 from executus.usage import Usage
 from executus.workflows.allowance import Allowance
+from executus.workflows.clock import Clock
 from executus.workflows.ending import Ending
 from executus.workflows.inbox import Inbox
 from executus.workflows.ledger import Ledger
@@ -23,6 +27,12 @@ from executus.workflows.pipeline import Pipeline
 from executus.workflows.progress import Progress
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def set_time(patch: pytest.MonkeyPatch, now: Callable[[], datetime]) -> None:
+    """Tell the time where there is no workflow."""
+    patch.setattr(workflow, "now", now)
+    patch.setattr(Clock, "now", staticmethod(now))
 
 
 def say(text: str, *, stop: str = "end", tokens: int = 10) -> ModelStepOutput:

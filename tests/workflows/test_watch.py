@@ -16,7 +16,7 @@ from executus.workflows.controls import Controls
 from executus.workflows.run import Run
 from executus.workflows.watch import Watch
 
-from .fakes import START, plan
+from .fakes import START, plan, set_time
 
 PLAN = CriticConfig().planned(600, 12)
 HOST = CriticConfig(kind="own").planned(600, 12)
@@ -126,7 +126,7 @@ def test_each_silence_is_decided_on_once(cause, active, judged, asks):
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr(workflow, "now", lambda: START)
+    set_time(monkeypatch, lambda: START)
     monkeypatch.setattr(workflow, "cancellation_reason", lambda: None)
     run = Run(RunKey(run_id="r", workflow_run_id="w"))
     run.plan = plan(max_iterations=12).model_copy(update={"critic": HOST})
@@ -198,7 +198,7 @@ def test_a_decision_that_cannot_be_is_refused_where_it_is_made(wrong):
 
 
 def test_the_clock_of_a_watched_run_gives_time_outs_room_for_its_extensions(monkeypatch):
-    monkeypatch.setattr(workflow, "now", lambda: at(200))
+    set_time(monkeypatch, lambda: at(200))
     clock = Clock(START)
     clock.allow(1_200)
     assert clock.seconds_reach() == clock.seconds_left() == 1_000

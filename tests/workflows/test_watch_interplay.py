@@ -32,7 +32,7 @@ from executus.workflows.loop import AgentLoop
 from executus.workflows.run import Run
 from executus.workflows.watch import Watch
 
-from .fakes import START, FakeEngine, call, phases_of, plan, run_loop, say
+from .fakes import START, FakeEngine, call, phases_of, plan, run_loop, say, set_time
 
 HOST = CriticConfig(kind="own", backstop=10, extensions=2)
 KEY = RunKey(run_id="r", workflow_run_id="w")
@@ -118,12 +118,12 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(workflow, "now", lambda: START)
+    set_time(monkeypatch, lambda: START)
     monkeypatch.setattr(workflow, "cancellation_reason", lambda: None)
     run = Run(KEY)
     run.stage = "running"
     world = World(run)
-    monkeypatch.setattr(workflow, "now", lambda: world.now)
+    set_time(monkeypatch, lambda: world.now)
     monkeypatch.setattr(workflow, "sleep", world.sleep)
     monkeypatch.setattr(workflow, "wait_condition", world.wait_condition)
     monkeypatch.setattr(watch_module, "perform", world.perform)
