@@ -8,8 +8,9 @@ from datetime import datetime
 
 from pydantic import Field
 
+from executus.audit import AuditRow
 from executus.critic import CriticState
-from executus.data import Data
+from executus.data import Data, empty
 from executus.files import FileRef
 from executus.message import Message
 from executus.plan import RunPlan
@@ -59,6 +60,8 @@ class Carry(Data):
     """Child runs that may still be started."""
     events_total: int
     """Events so far: the next one's key follows."""
+    events: tuple[AuditRow, ...] = Field(default=(), exclude_if=empty)
+    """The newest ones, where the audit has not been told of them."""
     steps: tuple[StepRecord, ...]
     """The newest ones."""
     steps_total: int

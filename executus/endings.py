@@ -117,6 +117,7 @@ async def _with_steps(handle: WorkflowHandle[Any, RunResult], result: RunResult)
         return result
     return result.model_copy(
         update={
+            "started_at": state.started_at,
             "steps": state.steps,
             "steps_total": state.steps_total,
             "iterations": state.iteration,

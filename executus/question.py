@@ -13,6 +13,8 @@ from executus.sanitize import json_text
 MAX_PATTERN = 200
 MAX_MATCHED = 32_768
 """Characters of an argument that a pattern is tried on: 50 ms of a workflow task at worst."""
+MAX_BY = 255
+"""Characters of who says it."""
 MAX_NOTE = 2_000
 MAX_ANSWER = 20_000
 
@@ -97,7 +99,7 @@ class Decision(Data):
     """`Question.step_id`."""
     digest: str = Field(min_length=1, max_length=64)
     """`Question.digest`."""
-    by: str = Field(min_length=1, max_length=255)
+    by: str = Field(min_length=1, max_length=MAX_BY)
     """Who decides; recorded."""
     note: str = Field(default="", max_length=MAX_NOTE)
     """Why; recorded, and told to the model when it is a no."""
@@ -110,7 +112,7 @@ class Answer(Data):
     """`Question.step_id`."""
     digest: str = Field(min_length=1, max_length=64)
     """`Question.digest`."""
-    by: str = Field(min_length=1, max_length=255)
+    by: str = Field(min_length=1, max_length=MAX_BY)
     """Who answers; recorded."""
     text: str = Field(min_length=1, max_length=MAX_ANSWER)
     """The answer, as the model gets it."""

@@ -210,7 +210,8 @@ class Runs:
         """Raise a running run's own limits; one that paused at them goes on.
 
         Raises:
-            UserError: the run is not running, or the limit is not above the present one.
+            UserError: the run has ended or gives its last answer, or the limit is not above the
+                present one.
         """
         asked = RaiseLimits(tokens=tokens, micro_usd=micro_usd, iterations=iterations, by=by)
         return await self._update(run_id, UPDATE_RAISE_LIMITS, asked)

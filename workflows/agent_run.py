@@ -16,7 +16,6 @@ from executus.plan import RunPlan
 from executus.question import Answer, Decision
 from executus.request import RunRequest
 from executus.result import RunResult
-from executus.sanitize import clean_line
 from executus.state import LiveState
 from executus.status import Reason, Status
 from executus.steer import SteerReceipt, SteerRequest
@@ -40,8 +39,8 @@ else:
     Request = RawValue
     NOTHING = RawValue(Payload())  # for one who starts the workflow without an argument
 
-MAX_REASON_CHARACTERS = 500
-MAX_BY_CHARACTERS = 255
+
+REFUSED_LIMITS = "executus.limits"
 
 
 # Outside the sandbox: all it imports is executus, which the sandbox passed through anyway, so it
@@ -108,28 +107,36 @@ class AgentRun:
 
     # -- signals -------------------------------------------------------------------------------
 
+    # `*said`, because nobody refuses a signal: with too few arguments, or of another kind, a named
+    # parameter would fail every workflow task from then on, and no cancel would get through.
+
     @workflow.signal(name=contracts.SIGNAL_CANCEL)
-    def cancel(self, reason: str = "", by: str = "") -> None:
-        """Stop gracefully: the run completes with status cancelled and its partial result."""
-        why = clean_line(reason, MAX_REASON_CHARACTERS)
-        self._driver.controls.cancel(why, clean_line(by, MAX_BY_CHARACTERS))
+    def cancel(self, *said: object) -> None:
+        """Stop gracefully: the run completes with status cancelled and its partial result.
+
+        Takes a reason and who says it, both optional texts. Whatever else comes stops it, too.
+        """
+        self._driver.controls.cancel(said)
 
     @workflow.signal(name=contracts.SIGNAL_STEER)
-    def steer(self, text: str, by: str = "") -> None:
-        """Say something to the agent: a user message before its next model call."""
-        self._driver.controls.steer(text, clean_line(by, MAX_BY_CHARACTERS))
+    def steer(self, *said: object) -> None:
+        """Say something to the agent: a user message before its next model call.
+
+        Takes a text and, optionally, who says it. Anything else is noted and not said.
+        """
+        self._driver.controls.steer(said)
 
     # -- updates -------------------------------------------------------------------------------
 
     @workflow.update(name=contracts.UPDATE_RAISE_LIMITS)
-    def raise_limits(self, asked: RaiseLimits) -> LiveState:
+    async def raise_limits(self, asked: RaiseLimits) -> LiveState:
         """Raise the run's own token or money limit; a run that paused at it goes on."""
-        self._driver.controls.raise_limits(asked)
+        _refuse(await self._driver.controls.raise_limits(asked), REFUSED_LIMITS)
         return self._driver.run.state()
 
     @raise_limits.validator
     def _may_raise(self, asked: RaiseLimits) -> None:
-        _refuse(self._driver.controls.raise_problem(asked), "executus.limits")
+        _refuse(self._driver.controls.raise_problem(asked), REFUSED_LIMITS)
 
     @workflow.update(name=contracts.UPDATE_APPROVE)
     def approve(self, decision: Decision) -> LiveState:
@@ -216,6 +223,6 @@ class AgentRun:
 
 
 def _refuse(problem: str | None, kind: str) -> None:
-    """Reject an update before it stands in history."""
+    """Reject an update: by its validator before it stands in history."""
     if problem is not None:
         raise ApplicationError(problem, type=kind, non_retryable=True)

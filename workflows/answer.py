@@ -5,7 +5,7 @@ The paid-for text must not be lost, and a short real answer ("42") must not be r
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from executus.message import Message
 
@@ -31,11 +31,19 @@ def final_answer(closing: str, earlier: Sequence[Message]) -> str:
     """The closing text, or when it only points back the last substantive text before it."""
     if not is_weak(closing):
         return closing
-    return best_text(earlier) or closing
+    return next(filter(_is_substance, _texts(earlier)), closing)
 
 
 def best_text(messages: Sequence[Message]) -> str:
     """The last substantive assistant text: the partial answer of a run that was stopped."""
-    texts = [m.text for m in reversed(messages) if m.role == "assistant" and not is_weak(m.text)]
-    long = next((text for text in texts if len(text.strip()) >= MIN_SUBSTANCE), None)
-    return long if long is not None else (texts[0] if texts else "")
+    texts = list(_texts(messages))
+    return next(filter(_is_substance, texts), texts[0] if texts else "")
+
+
+def _texts(messages: Sequence[Message]) -> Iterator[str]:
+    """What the assistant said that does not only point back, the newest first."""
+    return (m.text for m in reversed(messages) if m.role == "assistant" and not is_weak(m.text))
+
+
+def _is_substance(text: str) -> bool:
+    return len(text.strip()) >= MIN_SUBSTANCE

@@ -176,6 +176,7 @@ class Body:
         """Let the audit take what only this execution knows, and pack the rest."""
         run = self._run
         await self._watch.end()
+        told = len(run.ledger.events)
         if "audit" in plan.wired:
             asked = AuditFlushInput(
                 opening=run.opening(), events=tuple(run.ledger.events), row_keys=run.ledger.total
@@ -195,7 +196,9 @@ class Body:
         while not workflow.all_handlers_finished():
             await workflow.wait_condition(workflow.all_handlers_finished)
             loop.deliver_steer()
-        self.carry = pack(run, plan, loop)
+        if "audit" not in plan.wired:
+            told = len(run.ledger.events)
+        self.carry = pack(run, plan, loop, told)
 
 
 def _misfit(request: RunRequest, plan: RunPlan, *, asks: bool) -> str | None:

@@ -2,21 +2,25 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from temporalio import workflow
 
 from executus.contracts import RaiseLimits
 from executus.question import Answer, Decision
+from executus.sanitize import clean_line
 from executus.status import Reason, Status
-from executus.steer import CALLER, MAX_STEER, SteerReceipt, SteerRequest
+from executus.steer import MAX_STEER, SteerReceipt, SteerRequest
 from executus.workflows.ending import Ending
 from executus.workflows.run import TOO_LATE, Run
 
 UNNAMED, NATIVE = "unknown, signal", "unknown, native cancel"
 """Who cancelled a run, when nobody said so."""
 NO_REASON = "no reason given"
+MAX_REASON_CHARACTERS = 500
+MAX_BY_CHARACTERS = 255
+TEXTS = "one text and, optionally, who says it"
 
 
 class Controls:
@@ -48,8 +52,10 @@ class Controls:
         if self._cancel is not None:
             self._cancel()
 
-    def cancel(self, why: str, by: str) -> None:
-        """The signal arrived."""
+    def cancel(self, said: Sequence[object]) -> None:
+        """The signal arrived; `said` is what came with it."""
+        why, by = _texts(said) or ("", "")
+        why = clean_line(why, MAX_REASON_CHARACTERS)
         who = f"cancelled by {by}" if by else "cancelled"
         text = f"{who}: {why or NO_REASON}"
         self.stop(Status.CANCELLED, Reason.CANCEL_SIGNAL, text, by=by or UNNAMED)
@@ -61,10 +67,13 @@ class Controls:
 
     # -- steer ---------------------------------------------------------------------------------
 
-    def steer(self, text: str, by: str = "", source: str = CALLER) -> None:
-        """Say something to the agent before its next model call."""
-        if text.strip():
-            self._run.say(text, by, source)
+    def steer(self, said: Sequence[object]) -> None:
+        """The signal arrived: say something to the agent before its next model call."""
+        texts = _texts(said)
+        if texts is None:
+            self._run.event("steer_ignored", f"a steer signal takes {TEXTS}", why=_told(said))
+        elif texts[0].strip():
+            self._run.say(*texts)
 
     def steer_problem(self, asked: SteerRequest) -> str | None:
         """Why nothing can be said to the agent, if nothing can."""
@@ -112,9 +121,11 @@ class Controls:
 
     def raise_problem(self, asked: RaiseLimits) -> str | None:
         """Why limits cannot be raised like that, if they cannot."""
-        now = self._run.allowance
-        if self._run.ending is not None or now is None:
-            return "the run is not running"
+        run, now = self._run, self._run.allowance
+        if run.ending is not None or run.closing:
+            return "the run has ended, or is giving its last answer"
+        if now is None:  # before the plan, or what an earlier execution knew, is taken up
+            return None
         raised = (
             ("tokens", asked.tokens, now.tokens),
             ("micro_usd", asked.micro_usd, now.micro_usd),
@@ -122,23 +133,44 @@ class Controls:
         )
         if not any(new is not None for _, new, _ in raised):
             return f"nothing to raise: give {', '.join(name for name, _, _ in raised)}"
-        if asked.iterations is not None and self._run.plan and self._run.plan.phases:
+        if asked.iterations is not None and run.plan and run.plan.phases:
             return "iterations: the turns of a phase are its own"
         for name, new, old in raised:
             if new is not None and (old is None or new <= old):
                 return f"{name}: {new} is not above the present limit ({old or 'none'})"
         return None
 
-    def raise_limits(self, asked: RaiseLimits) -> None:
-        """Raise the run's own limits, and wake it if it waits for that."""
-        now = self._run.allowance
-        if now is None:  # pragma: no cover - the validator refused it
-            return
+    async def raise_limits(self, asked: RaiseLimits) -> str | None:
+        """Raise the run's own limits, and wake it if it waits for that; or say why not."""
+        run = self._run
+        if run.allowance is None:
+            await workflow.wait_condition(lambda: bool(run.allowance or run.ending))
+            problem = self.raise_problem(asked)
+            if problem is not None:
+                return problem
+        now = run.allowance
+        if now is None:
+            return "the run ended before it had limits"
         now.tokens = asked.tokens or now.tokens
         now.micro_usd = asked.micro_usd or now.micro_usd
         now.iterations = asked.iterations or now.iterations
         text = f"{now.tokens} tokens, {now.micro_usd} micro-USD, {now.iterations} iterations"
         who = asked.by or "somebody"
-        self._run.event("limits_raised", f"limits raised by {who}: {text}", by=asked.by)
+        run.event("limits_raised", f"limits raised by {who}: {text}", by=asked.by)
         self._raises += 1
-        self._run.changed()
+        run.changed()
+        return None
+
+
+def _texts(said: Sequence[object]) -> tuple[str, str] | None:
+    """A text and who says it; None when it is anything else."""
+    text, by, *more = (*said, "", "")[: max(2, len(said))]
+    by = by or ""  # null is nobody
+    if more or not said or not isinstance(text, str) or not isinstance(by, str):
+        return None
+    return text, clean_line(by, MAX_BY_CHARACTERS)
+
+
+def _told(said: Sequence[object]) -> str:
+    """The kinds of what came, not what it says: nobody has redacted that."""
+    return f"it came with {', '.join(type(one).__name__ for one in said) or 'nothing'}"

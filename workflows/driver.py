@@ -17,6 +17,7 @@ from executus.workflows.answer import best_text
 from executus.workflows.body import Body
 from executus.workflows.controls import Controls
 from executus.workflows.ending import Ending
+from executus.workflows.handover import unpack_run
 from executus.workflows.run import Run
 from executus.workflows.scope import wait_for_end
 from executus.workflows.watch import Watch
@@ -53,6 +54,8 @@ class RunDriver:
             controls.stop(Status.TIMEOUT, Reason.DEADLINE, text, by="deadline")
             await wait_for_end(body, on_cancel=controls.cancelled)
         timer.cancel()
+        if earlier is not None and run.plan is None:  # a stop came before the body took it up
+            unpack_run(earlier, run)
         run.ending = self._outcome(body)  # first: no decision that comes now counts any more
         await self._watch.end()
         if run.ending is not None:

@@ -138,6 +138,7 @@ class TemporalEngine:
         self._run.iteration = iteration
         left = self._run.clock.seconds_reach()
         if closing:
+            self._run.closing = not self._run.phase
             left = min(left, self.plan.bounds.closing_seconds)
         tail, inline = self._tail()
         step = ModelStepInput(
@@ -215,7 +216,8 @@ class TemporalEngine:
         inline: list[Message] = []
         room = INLINE_BYTES
         for i in range(self._sent, len(transcript)):
-            if i not in self._made and transcript.sizes[i] <= room:
+            ours = i not in self._made or transcript.messages[i].role == "user"
+            if ours and transcript.sizes[i] <= room:
                 inline.append(transcript.messages[i])
                 room -= transcript.sizes[i]
         self._sent += len(tail)

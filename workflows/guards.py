@@ -59,7 +59,9 @@ class Guards:
     def after_step(
         self, calls: Sequence[ToolCallPart], results: Sequence[ToolResultPart]
     ) -> Verdict:
-        """Take in one step's calls and results, in call order."""
+        """Take in one step's calls and results, in call order; a step without any says nothing."""
+        if not calls:
+            return GO
         pairs = list(zip(calls, results, strict=True))
         verdict = self._count_errors([result for _, result in pairs])
         same = self._count_same(pairs)
@@ -68,7 +70,7 @@ class Guards:
         return same
 
     def _count_errors(self, results: Sequence[ToolResultPart]) -> Verdict:
-        failed = bool(results) and all(result.outcome != "ok" for result in results)
+        failed = all(result.outcome != "ok" for result in results)
         self.errors = self.errors + 1 if failed else 0
         limit = self.tool_errors
         if not limit or not failed:
@@ -81,7 +83,7 @@ class Guards:
 
     def _count_same(self, pairs: Sequence[tuple[ToolCallPart, ToolResultPart]]) -> Verdict:
         """Count each distinct (call, result) of the step once: twice at once is clumsy only."""
-        if not self.same_tool_calls or not pairs:
+        if not self.same_tool_calls:
             return GO
         limit = max(2, self.same_tool_calls)  # once is no repetition
         seen = {_pair_digest(call, result): call.name for call, result in pairs}

@@ -35,8 +35,8 @@ def carried_page(transcript: Transcript, start: int, limit_bytes: int) -> Transc
     return Transcript(shown(transcript)).page(start, limit_bytes)
 
 
-def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
-    """The state of a run between two iterations."""
+def pack(run: Run, plan: RunPlan, loop: AgentLoop, told: int) -> Carry:
+    """The state of a run between two iterations; the audit has `told` of its events."""
     messages = shown(run.transcript)
     ledger, allowance, progress = run.ledger, loop.allowance, run.progress
     bare: dict[str, object] = {
@@ -67,6 +67,7 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop) -> Carry:
         descendants=run.descendants,
         descendants_left=run.descendants_left,
         events_total=ledger.events_total,
+        events=tuple(ledger.events[told:]),
         steps=_newest_steps(ledger),
         steps_total=ledger.total,
         steer_ids=run.steer.ids,
@@ -137,7 +138,7 @@ def unpack_run(carry: Carry, run: Run) -> None:
         outputs=list(carry.phase_outputs),
     )
     ledger = _unpack_ledger(carry)
-    for event in run.ledger.events:
+    for event in (*carry.events, *run.ledger.events):
         ledger.adopt(event)
     run.ledger = ledger
     for message in carry.messages or ():
@@ -148,7 +149,7 @@ def _unpack_ledger(carry: Carry) -> Ledger:
     return Ledger(
         earlier=carry.steps,
         steps_before=carry.steps_total,
-        events_total=carry.events_total,
+        events_total=carry.events_total - len(carry.events),
         usage=carry.usage,
         cost_micro_usd=carry.cost_micro_usd,
         tool_calls=carry.tool_calls,

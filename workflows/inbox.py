@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from executus.sanitize import cap_text
+from executus.question import MAX_BY
+from executus.sanitize import cap_text, clean_line
 from executus.steer import CALLER, CRITIC, MAX_STEER, MAX_STEER_BYTES, SteerReceipt
 
 MAX_KNOWN = 500
@@ -54,6 +55,7 @@ class Inbox:
         """Add a message, cleaned and capped; None when there is no room for it."""
         if self.full:
             return None
+        by = clean_line(by, MAX_BY)
         steer = Steer(cap_text(text, MAX_STEER_BYTES).text, by, source)
         self._waiting.append(steer)
         self.remember([message_id] if message_id else [])

@@ -2,9 +2,12 @@
 
 from executus.audit import AuditRow
 from executus.contracts import PAGE_BYTES, StepsPage
-from executus.message import ToolCallPart
+from executus.message import Role
 from executus.rows import late_row
 from executus.workflows.run import Run
+
+ROLES: dict[str, Role] = {"model": "assistant", "compact": "summary"}
+"""Who speaks in what a step of a kind brings; a tool otherwise."""
 
 
 def late_steps(run: Run, start: int) -> StepsPage:
@@ -12,8 +15,7 @@ def late_steps(run: Run, start: int) -> StepsPage:
     ledger, rows, room = run.ledger, list[AuditRow](), PAGE_BYTES
     secret = run.plan.secret_tools if run.plan is not None else frozenset[str]()
     for step in ledger.steps[start:]:
-        index = ledger.messages.get(step.id)
-        message = run.transcript.messages[index] if index is not None else None
+        message = run.brought(step.id, ROLES.get(step.kind, "tool"))
         arguments = _arguments(run, step.id)
         row = late_row(step, ledger.attempts[step.id], message, arguments, secret=secret)
         room -= len(row.model_dump_json())
@@ -26,9 +28,7 @@ def late_steps(run: Run, start: int) -> StepsPage:
 def _arguments(run: Run, step_id: str) -> str:
     """Arguments of a tool call: `m3.t2` is the second call of the reply of `m3`."""
     turn, _, ordinal = step_id.partition(".t")
-    index = run.ledger.messages.get(turn)
-    if index is None or not ordinal.isdigit():
+    reply = run.brought(turn, "assistant")
+    if reply is None or not ordinal.isdigit():
         return ""
-    parts = run.transcript.messages[index].parts
-    calls = [part for part in parts if isinstance(part, ToolCallPart)]
-    return calls[int(ordinal) - 1].arguments
+    return reply.tool_calls[int(ordinal) - 1].arguments

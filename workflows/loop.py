@@ -17,7 +17,7 @@ from executus.status import Reason, Status
 from executus.steer import SteerReceipt
 from executus.transcript import Transcript
 from executus.workflows.allowance import Allowance
-from executus.workflows.answer import final_answer
+from executus.workflows.answer import best_text, final_answer
 from executus.workflows.dialogue import Dialogue
 from executus.workflows.ending import Ending
 from executus.workflows.folding import Folding
@@ -30,8 +30,9 @@ from executus.workflows.submissions import Submissions, handed_in
 
 RUN_STATUS = "run_status"
 """The built-in tool that is answered from live state; the guards do not count it."""
-ASK_AGAIN = 60.0
-"""Seconds after which a budget that said no is asked again, where the policy is to ask."""
+ASK_AGAIN, ASK_AGAIN_MOST = 60.0, 900.0
+"""Seconds after which a budget that said no is asked again, where the policy is to ask: doubling,
+since each asking is a step of twelve events, and a run may wait for days."""
 EDGES = frozenset({Reason.TOKEN_LIMIT, Reason.COST_LIMIT})
 """Limits of the run itself: one last answer fits below them."""
 
@@ -141,6 +142,7 @@ class AgentLoop:
         if not calls:
             return self._answered(reply)
         self.dialogue.say(reply.message)
+        self.replies.blanks = 0
         handed = handed_in(reply, self.plan.output_schema, set_aside=self._is_spoken_to)
         last = self.is_last or handed.ending is not None
         return Asked(calls, handed, last)
@@ -198,7 +200,8 @@ class AgentLoop:
         if error.reason is Reason.TOO_LARGE:
             return tries == 1 and await self.folding.fold(forced=True)
         if error.reason is Reason.BUDGET_REJECTED and self.plan.bounds.at_limit == "ask":
-            await self.engine.pause(str(error), ASK_AGAIN)
+            seconds = min(ASK_AGAIN * 2 ** min(tries - 1, 10), ASK_AGAIN_MOST)
+            await self.engine.pause(str(error), seconds)
             self.engine.checkpoint()
             return True
         return False
@@ -279,7 +282,10 @@ class AgentLoop:
         handed = handed_in(reply, self.plan.output_schema).ending
         said = handed.output if handed else reply.message.text
         value = handed.structured if handed else value_of(reply)
-        text = said if handed or reply.valid else final_answer(said, self.dialogue.own)
+        if handed or reply.valid:
+            text = said
+        else:
+            text = final_answer(said, self.dialogue.own) or best_text(self.dialogue.own)
         if said:
             self.dialogue.say(Message(role="assistant", parts=(TextPart(text=said),)))
         return Ending(cause.status, cause.reason, text, value, str(cause))

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 
-from executus.question import Answer, Decision, Question, QuestionKind
+from executus.question import MAX_BY, Answer, Decision, Question, QuestionKind
+from executus.sanitize import clean_line, clean_text
 from executus.workflows.clock import Clock
 
 MAX_SETTLED = 1_000
@@ -61,9 +62,10 @@ class Questions:
 
     def say(self, given: Decision | Answer, *, yes: bool) -> None:
         """Take in what `problem` has passed."""
-        text = given.text if isinstance(given, Answer) else given.note
-        self._said[given.step_id] = Said(yes, given.by, text)
-        self._settle(given.step_id, f"{'yes' if yes else 'no'} by {given.by}")
+        text = clean_text(given.text if isinstance(given, Answer) else given.note)
+        by = clean_line(given.by, MAX_BY) or "somebody"
+        self._said[given.step_id] = Said(yes, by, text)
+        self._settle(given.step_id, f"{'yes' if yes else 'no'} by {by}")
 
     async def ask(self, question: Question, clock: Clock) -> Said | None:
         """Wait for what is said; None when nobody said anything in time.

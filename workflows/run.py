@@ -16,6 +16,7 @@ from executus.delivery_target import DeliveryTarget
 from executus.files import MAX_ROOTS, FileRef, FileScope
 from executus.invocation import Invocation
 from executus.limits import Defaults
+from executus.message import Message, Role
 from executus.plan import Port, RunPlan
 from executus.request import RunRequest
 from executus.result import MAX_RESULT_FILES
@@ -78,6 +79,8 @@ class Run:
         """When the host was last given a copy (workflow time)."""
         self.stop_why: Ending | None = None
         """Why it was asked to stop, if it was."""
+        self.closing = False
+        """Whether the last answer is under way: what comes of it ends the run."""
         self.ending: Ending | None = None
         """The outcome, once it is fixed."""
         self.files: list[FileRef] = []
@@ -214,6 +217,18 @@ class Run:
     def end(self, step_id: str, status: StepStatus, summary: str) -> None:
         """A step that called no model has an outcome."""
         self.ledger.finish(step_id, status, self.changed(), summary=summary)
+
+    def brought(self, step_id: str, role: Role) -> Message | None:
+        """The message that a step brought, if it became one.
+
+        An empty reply becomes none, nor does one that met a stop: at its place stands what came
+        next, a word of ours, or nothing.
+        """
+        index = self.ledger.messages.get(step_id)
+        if index is None or index >= len(self.transcript):
+            return None
+        message = self.transcript.messages[index]
+        return message if message.role == role else None
 
     def opening(self) -> AuditOpen:
         """Head of the run's record."""

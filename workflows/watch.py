@@ -196,7 +196,7 @@ class Watch:
         if decision.raise_steps > 0:
             self._raise(decision.raise_steps)
         if decision.nudge:
-            self._controls.steer(f"[critic] {decision.nudge}", by=plan.kind, source=CRITIC)
+            run.say(f"[critic] {decision.nudge}", by=plan.kind, source=CRITIC)
 
     def _kill(self, reason: str, cause: Cause, begun: datetime) -> None:
         """End the run; not one that came to life while the critic thought about its silence.

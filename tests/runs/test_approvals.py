@@ -129,6 +129,22 @@ async def test_a_denied_call_is_not_made_and_the_agent_is_told_why(env, real_tim
         assert "tool.send" not in out.activities
 
 
+async def test_what_a_person_says_is_cleaned_before_the_agent_hears_it(env, real_time):
+    async with kit(env, tools=TOOLS, client=real_time) as k:
+        heard = []
+
+        def script(request):
+            heard.append(request.messages[-1].message.parts[0])
+            return say("ok") if len(heard) > 1 else call("send", to="eve")
+
+        handle = await k.start(script, tools=NAMES)
+        (question,) = await asked(k, handle.id)
+        await k.runs.deny(handle.id, yes(question, by="b\x00o\u202eb", note="not\x00 eve"))
+        out = await k.outcome(handle.id)
+        assert out.result.status is Status.OK
+        assert heard[1].text == "`send` was denied by b\ufffdo b: not\ufffd eve; nothing ran"
+
+
 async def test_silence_is_a_no(env):
     async with kit(env, tools=TOOLS, defaults=Defaults(approval_seconds=20)) as k:
         out = await k.run([call("send", to="eve"), say("without")], tools=NAMES, max_runtime=60)

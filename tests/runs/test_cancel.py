@@ -126,7 +126,7 @@ async def test_a_stop_in_the_task_that_begins_a_step_leaves_no_step_running(env,
     def begin(start, name, *args):
         handle = start(name, *args)
         if name == kind:  # the loop goes on in this task until it waits for the handle
-            workflow.instance()._driver.controls.cancel("enough", "")
+            workflow.instance()._driver.controls.cancel(("enough",))
         return handle
 
     for module, local in ((engine, False), (tool_calls, False), (tool_calls, True)):

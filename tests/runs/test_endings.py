@@ -525,6 +525,30 @@ async def _ask(k):
     await assert_closed_once(k, out)
 
 
+async def test_no_limit_is_raised_for_a_run_that_gives_its_last_answer(env):
+    from executus.errors import UserError
+
+    gate = Gate("executus.model")
+    client = await Client.connect(env.client.service_client.config.target_host)
+    async with kit(env, tools=TOOLS, client=client, interceptors=[gate]) as k:
+
+        def talk(request):
+            gate.open.clear()  # the next one is the closing answer
+            gate.entered.clear()
+            return call("add", a=1, b=1) if len(request.messages) == 1 else say("so far")
+
+        handle = await k.start(talk, tools=NAMES, max_iterations=1)
+        gate.open.set()
+        while not any("closing" in s.id for s in (await k.runs.state(handle.id)).steps):
+            await asyncio.sleep(0.02)
+        with pytest.raises(UserError, match="is giving its last answer"):
+            await k.runs.raise_limits(handle.id, iterations=10)
+        gate.open.set()
+        out = await k.outcome(handle.id)
+        assert (out.result.reason, out.result.output) == (R.MAX_ITERATIONS, "so far")
+        await assert_closed_once(k, out)
+
+
 async def test_a_paused_run_still_has_its_deadline(k):
     limits = {"tokens": 300, "max_output_tokens": 290, "at_limit": "ask"}
     out = await k.run([say("never")], limits=limits, max_runtime=3_600, prompt="word " * 400)

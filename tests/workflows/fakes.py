@@ -88,6 +88,7 @@ class FakeEngine:
     clock: datetime = START
     images: list[Message] = field(default_factory=list)
     pauses: list[str] = field(default_factory=list)
+    waits: list[float | None] = field(default_factory=list)
     on_pause: Callable | None = None
     plan: RunPlan | None = None
     full: bool = False
@@ -97,6 +98,7 @@ class FakeEngine:
 
     async def pause(self, why, seconds):
         self.pauses.append(why)
+        self.waits.append(seconds)
         if len(self.pauses) > 3:
             raise asyncio.CancelledError
         if self.on_pause is not None:

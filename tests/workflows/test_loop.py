@@ -133,6 +133,16 @@ async def test_run_status_is_not_counted_by_the_guards():
     assert (await run_loop(engine, plan())).status is Status.OK
 
 
+async def test_run_status_between_errors_does_not_forgive_them():
+    failing = [call("t", args=f'{{"n": {n}}}') for n in range(3)]
+    script = [failing[0], call("run_status"), failing[1], call("run_status"), failing[2], say("ok")]
+    engine = FakeEngine(
+        script, tool=lambda c, n: ok(c, "x") if c.name == "run_status" else failed(c, n)
+    )
+    ending = await run_loop(engine, plan(tool_errors=3))
+    assert (ending.status, ending.reason) == (Status.ERROR, Reason.TOOL_ERRORS)
+
+
 async def test_steer_reaches_the_model_once_before_its_next_call():
     engine = FakeEngine([call("t"), say("done")])
     engine.script[0] = lambda e: (e.steer.put("look left"), call("t"))[1]
@@ -294,6 +304,7 @@ async def test_ask_waits_for_a_budget_that_said_no():
     engine = FakeEngine([denied, denied, say("done")])
     ending = await run_loop(engine, plan(at_limit="ask"))
     assert (ending.status, len(engine.pauses)) == (Status.OK, 2)
+    assert engine.waits == [60, 120], "each asking is a step: a run that waits for days is to end"
     engine = FakeEngine([denied])
     assert (await run_loop(engine, plan())).reason is Reason.BUDGET_REJECTED
 

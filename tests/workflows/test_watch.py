@@ -156,7 +156,7 @@ def test_kill_then_extend_stays_killed(run):
 
 
 def test_a_kill_after_a_stop_changes_nothing(run):
-    Controls(run).cancel("enough", by="ann")
+    Controls(run).cancel(("enough", "ann"))
     decide(run, CriticDecision(kill="hangs"))
     assert run.stop_why.status is Status.CANCELLED
 

@@ -329,7 +329,7 @@ async def test_what_a_watch_remembers_goes_on_in_the_next_execution(world, monke
     first.request = RunRequest(agent="a", lineage=lineage)
     first.clock.cap(lineage.seconds)
     world.decide = CriticDecision(extend=600, raise_steps=5)
-    world.on(650, lambda: Controls(first).cancel("end", by="ann"))
+    world.on(650, lambda: Controls(first).cancel(("end", "ann")))
     await world.watch()
     assert first.clock.deadline_at == at(6_600)
     loop = AgentLoop(
@@ -340,7 +340,7 @@ async def test_what_a_watch_remembers_goes_on_in_the_next_execution(world, monke
         engine=FakeEngine([]),
         allowance=first.allowance,
     )
-    carry = pack(first, first.plan, loop)
+    carry = pack(first, first.plan, loop, len(first.ledger.events))
 
     second = Run(KEY)
     second.clock.started_at = carry.started_at
@@ -385,7 +385,7 @@ async def test_a_nudge_reaches_the_model_once_after_what_people_said(world):
         controls = Controls(run)
         decision = CriticDecision(nudge="look left", extend=1)
         Watch(run, controls)._apply(HOST.planned(600, 5), decision, "idle", START)
-        controls.steer("hello", "ann")
+        controls.steer(("hello", "ann"))
         return call("t")
 
     engine = FakeEngine([nudged, call("t"), say("done")], steer=run.steer)
