@@ -76,8 +76,8 @@ class AgentRun:
     async def _drive(self, request: Request) -> Ending | None:
         """The ending, whatever the request is and whatever is broken in here; None = go on."""
         driver, run = self._driver, self._driver.run
+        carry = decode_carry(request)
         try:
-            carry = decode_carry(request)
             run.take(carry.request if carry else decode_request(request))
             if isinstance(request, Received):
                 request.forget()

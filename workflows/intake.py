@@ -19,6 +19,14 @@ READ = Payload()
 """In place of every argument that was read: one for all."""
 
 
+HANDED_OVER = {"request", "plan", "from_execution"}
+"""Fields that no request has, and every version of a carry."""
+
+
+class OtherVersion(RuntimeError):
+    """Fails the workflow task, and not the run: a worker that is right for it may come."""
+
+
 @dataclass(slots=True)
 class Received:
     """What a run was started with, until it is read; in place of Temporal's RawValue.
@@ -57,12 +65,20 @@ def decode_carry(raw: Any) -> Carry | None:  # noqa: ANN401 - raw at run time, s
     """What an earlier execution handed over.
 
     It holds the grant, so only the run itself may pass it: a caller's is an invalid request.
+
+    Raises:
+        OtherVersion: it is what a run hands over, and this version cannot read it.
     """
     if workflow.info().continued_run_id is None:
         return None
     try:
         return _from_payload(raw, Carry)
-    except RequestError:
+    except RequestError as error:
+        if _names(raw) >= HANDED_OVER:
+            raise OtherVersion(
+                f"the run was handed over by another version of executus ({error}): it goes on as "
+                "soon as a worker of that version, or of a later one, takes it"
+            ) from None
         return None  # the server started the request again, by a retry policy of the caller's
 
 
@@ -73,6 +89,13 @@ def read_target(raw: Any) -> DeliveryTarget | None:  # noqa: ANN401 - raw at run
         return DeliveryTarget.model_validate(request["invocation"]["delivery"])
     except Exception:  # noqa: BLE001 - it did not validate to begin with
         return None
+
+
+def _names(raw: Any) -> set[str]:  # noqa: ANN401 - a RawValue at run time
+    try:
+        return set(workflow.payload_converter().from_payload(raw.payload, dict[str, Any]))
+    except Exception:  # noqa: BLE001 - no object
+        return set()
 
 
 def _from_payload(raw: Any, kind: type[D]) -> D | None:  # noqa: ANN401 - a RawValue at run time

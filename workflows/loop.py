@@ -5,6 +5,7 @@ scripted sequences a minute. The loop owns what is said (transcript), what is co
 when to stop; the engine owns how a step is carried out.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -133,7 +134,7 @@ class AgentLoop:
 
     def _heard(self, reply: ModelStepOutput) -> Asked | Ending | None:
         """What a reply comes to. Nobody holds the reply itself while its calls run."""
-        self.engine.checkpoint()
+        self._stop_after(reply.message.text)
         if reply.stop == "refusal":
             return self.replies.refused(reply)
         if reply.stop == "length":
@@ -146,6 +147,15 @@ class AgentLoop:
         handed = handed_in(reply, self.plan.output_schema, set_aside=self._is_spoken_to)
         last = self.is_last or handed.ending is not None
         return Asked(calls, handed, last)
+
+    def _stop_after(self, said: str) -> None:
+        """Where the run must stop, what the model just said is still its newest word."""
+        try:
+            self.engine.checkpoint()
+        except asyncio.CancelledError:
+            if said:
+                self.dialogue.say(Message(role="assistant", parts=(TextPart(text=said),)))
+            raise
 
     async def _last_calls(
         self, calls: Sequence[ToolCallPart], handed: Submissions

@@ -13,8 +13,11 @@ from temporalio.worker import (
 )
 
 from executus import Reason, Status
+from executus.carry import Carry
 from executus.limits import Defaults
 from executus.models.scripted import hang
+from executus.workflows import body, intake
+from executus.workflows.handover import pack
 
 from .gate import Gate
 from .kit import kit
@@ -111,6 +114,37 @@ async def test_the_audit_hears_of_what_came_while_it_was_told(env):
         assert len({event.key for event in events}) == 2
         assert (await k.audit.verify(handle.id)).ok
         await chain(k, handle.id)
+
+
+async def failed_tasks(handle) -> list[str]:
+    """What the workflow tasks of the newest execution failed with."""
+    history = await handle.fetch_history()
+    failed = [e.workflow_task_failed_event_attributes.failure for e in history.events]
+    return [failure.message for failure in failed if failure.message]
+
+
+class LaterCarry(Carry):
+    """What a later version hands over."""
+
+    something_new: int = 7
+
+
+async def test_what_another_version_hands_over_waits_for_its_worker(env, monkeypatch):
+    def packed(*args):
+        return LaterCarry.model_validate(pack(*args).model_dump())
+
+    monkeypatch.setattr(body, "pack", packed)
+    async with kit(env, tools=TOOLS, defaults=DEFAULTS) as k:
+        handle = await k.start(adds(12), tools=NAMES)
+        newest = k.client.get_workflow_handle(handle.id)
+        while not (failed := await failed_tasks(newest)):
+            await asyncio.sleep(0.05)
+        assert "handed over by another version of executus" in failed[0]
+        assert "something_new" in failed[0]
+        monkeypatch.setattr(intake, "Carry", LaterCarry)  # its worker comes
+        result = await k.runs.result(handle.id)
+        assert (result.status, result.output) == (Status.OK, "12 calls")
+        assert k.budget._holds[handle.id].settled
 
 
 async def test_a_terminated_chain_tells_when_the_run_began(env):

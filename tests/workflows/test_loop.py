@@ -133,6 +133,21 @@ async def test_run_status_is_not_counted_by_the_guards():
     assert (await run_loop(engine, plan())).status is Status.OK
 
 
+async def test_what_the_model_said_as_the_run_was_stopped_is_kept():
+    def stopped(engine):
+        engine.stopping = True
+        return call("t", text="The answer is in the last file that I have read.")
+
+    engine = FakeEngine([stopped])
+    with pytest.raises(asyncio.CancelledError):
+        await run_loop(engine, plan())
+    assert [m.text for m in engine.transcript.messages][1:] == [
+        "The answer is in the last file that I have read."
+    ]
+    assert not engine.transcript.messages[-1].tool_calls, "no call is left without an answer"
+    assert engine.calls == []
+
+
 async def test_run_status_between_errors_does_not_forgive_them():
     failing = [call("t", args=f'{{"n": {n}}}') for n in range(3)]
     script = [failing[0], call("run_status"), failing[1], call("run_status"), failing[2], say("ok")]
