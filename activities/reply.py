@@ -6,6 +6,7 @@ retried with another paid call (reliability.md F5).
 
 from collections.abc import Iterable
 
+from executus.data import json_bytes
 from executus.message import (
     MAX_ARGUMENTS,
     MAX_NAME,
@@ -32,13 +33,13 @@ def tidy(reply: Message, seen: Iterable[str]) -> Message:
     used = set(seen)
     parts = [_tidy_part(part, used) for part in reply.parts]
     message = Message(role="assistant", parts=_room_for(parts))
-    if len(message.model_dump_json()) <= MAX_REPLY_BYTES:
+    if json_bytes(message) <= MAX_REPLY_BYTES:
         return message
     parts = [part for part in message.parts if not isinstance(part, ThinkingPart)]
     kept: list[Part] = []
     room = MAX_REPLY_BYTES
     for part in parts:
-        room -= len(part.model_dump_json())
+        room -= json_bytes(part)
         if room > 0:
             kept.append(part)
     return Message(role="assistant", parts=tuple(kept))

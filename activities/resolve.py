@@ -17,6 +17,7 @@ from executus.activities.watchers import watcher
 from executus.agent import RunnableAgent
 from executus.contracts import RESOLVE, ResolveInput
 from executus.critic import CriticPlan
+from executus.data import json_bytes
 from executus.delivery_target import DeliveryTarget
 from executus.errors import ConfigError, UnknownModel
 from executus.json_schema import use_problem
@@ -96,7 +97,7 @@ class Resolve:
             bounds=bounds,
             wired=self._host.ports.wired,
         )
-        size = len(plan.model_dump_json())
+        size = json_bytes(plan)
         if size > MAX_PLAN_BYTES:
             text = f"system prompt and tool schemas have {size:,} bytes; limit {MAX_PLAN_BYTES:,}"
             raise _Refused(Reason.TOO_LARGE, text)

@@ -1,5 +1,6 @@
 """Put a run's result into the envelope in which it is delivered."""
 
+from executus.data import json_bytes
 from executus.delivery_target import DeliveryTarget
 from executus.digest import digest
 from executus.invocation import Invocation
@@ -57,7 +58,7 @@ def _fitted(event: DeliveryEvent) -> DeliveryEvent:
     `structured` goes first, since half of one is none, and `files` last.
     """
     limit, fitted = MAX_EVENT_BYTES * 2, event
-    while limit and len(fitted.model_dump_json().encode()) > MAX_EVENT_BYTES:
+    while limit and json_bytes(fitted) > MAX_EVENT_BYTES:
         limit //= 2
         output = cap_text(event.data.output, limit).text
         files = event.data.files if limit else ()

@@ -28,7 +28,7 @@ from executus.contracts import (
     UPDATE_STEER,
     RaiseLimits,
 )
-from executus.data import Data
+from executus.data import Data, json_bytes
 from executus.endings import QUERY_SECONDS, read_ending, read_state
 from executus.errors import RequestError
 from executus.files import FileScope
@@ -231,7 +231,7 @@ async def _staged(store: Files, request: RunRequest, run_id: str) -> RunRequest:
 
 
 def _check_size(request: RunRequest) -> None:
-    size = len(request.model_dump_json())
+    size = json_bytes(request)
     if size <= MAX_REQUEST_BYTES:
         return
     text = f"the request has {size:,} bytes; the limit is {MAX_REQUEST_BYTES:,}"

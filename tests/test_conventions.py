@@ -21,6 +21,10 @@ PROVIDER_SDKS = {
     "mcp": "executus/mcp/",
     "mcp_types": "executus/mcp/",
 }
+JSON_TEXTS = {"model_dump_json", "json_text"}
+"""What makes a text of JSON: its length is in characters."""
+COUNTS_CHARACTERS = {"executus/models/scripted.py"}
+"""Characters are what a scripted model's tokens are made from."""
 MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 MUTABLE_CALLS = {"list", "dict", "set", "defaultdict", "deque", "OrderedDict", "bytearray"}
 MUTATORS = {
@@ -116,6 +120,20 @@ def test_all_is_sorted_and_importable(file: Path) -> None:
     names = list(module.__all__)
     assert names == sorted(names)
     assert [name for name in names if not hasattr(module, name)] == []
+
+
+@EACH_FILE
+def test_no_bound_in_bytes_is_compared_with_characters_of_json(file: Path) -> None:
+    """`json_bytes` says what a payload takes; a Chinese text has a third as many characters."""
+    if file.relative_to(ROOT).as_posix() in COUNTS_CHARACTERS:
+        return
+    for node in ast.walk(ast.parse(file.read_text())):
+        match node:
+            case ast.Call(func=ast.Name(id="len"), args=[ast.Call(func=made)]):
+                name = getattr(made, "attr", getattr(made, "id", ""))
+                assert name not in JSON_TEXTS, f"line {node.lineno}: len({name}(...))"
+            case _:
+                pass
 
 
 def test_every_activity_name_is_unique_and_prefixed() -> None:

@@ -8,8 +8,9 @@ from temporalio.contrib.pydantic import PydanticPayloadConverter
 
 from executus.contracts import RunKey
 from executus.converter import SharedConverter
+from executus.data import json_bytes
 from executus.limits import Defaults
-from executus.message import Message
+from executus.message import ImagePart, Message, TextPart
 from executus.plan import ModelTarget, Resolved, RunPlan
 
 
@@ -56,3 +57,18 @@ def test_a_refusal_is_read_as_it_is():
     ours = SharedConverter()
     nothing = Resolved(wired=())
     assert ours.from_payload(ours.to_payload(nothing), Resolved) == nothing
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "漢" * 1_000, '"quotes" and \\', "\x1b[0m\n\t\x7f", "🙂"]
+)
+def test_bytes_are_those_of_the_payload(text):
+    message = Message(role="user", parts=(TextPart(text=text), image()))
+    (payload,) = SharedConverter().to_payloads([message])
+    assert json_bytes(message) == len(payload.data)
+    (payload,) = SharedConverter().to_payloads([text])
+    assert json_bytes(text) == len(payload.data)
+
+
+def image() -> ImagePart:
+    return ImagePart(mime="image/png", data=bytes(range(256)))

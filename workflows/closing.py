@@ -6,6 +6,7 @@ from pydantic import JsonValue
 from temporalio import workflow
 
 from executus.audit import AuditClose
+from executus.data import json_bytes
 from executus.files import FileRef
 from executus.result import RunResult
 from executus.sanitize import cap_text, clean_text, json_text
@@ -68,7 +69,7 @@ def _few(files: Sequence[FileRef], room: int) -> tuple[FileRef, ...]:
     """The first ones, in a quarter of the room."""
     kept, left = list[FileRef](), room // 4
     for ref in files:
-        left -= len(ref.model_dump_json())
+        left -= json_bytes(ref)
         if left < 0:
             break
         kept.append(ref)

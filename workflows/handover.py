@@ -3,6 +3,7 @@
 from temporalio import workflow
 
 from executus.carry import MAX_CARRIED_STEPS, MAX_CARRY_BYTES, STEPS_BYTES, Carry
+from executus.data import json_bytes
 from executus.message import Fold, Message
 from executus.plan import RunPlan
 from executus.request import RunRequest
@@ -90,7 +91,7 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop, told: int) -> Carry:
         message_count=len(messages),
         from_execution=workflow.info().run_id,
     )
-    size = len(carry.model_dump_json()) + sum(len(m.model_dump_json()) + 1 for m in messages)
+    size = json_bytes(carry) + sum(json_bytes(m) + 1 for m in messages)
     if size > MAX_CARRY_BYTES:
         return carry
     return carry.model_copy(update={"messages": tuple(messages)})
@@ -99,7 +100,7 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop, told: int) -> Carry:
 def _newest_steps(ledger: Ledger) -> tuple[StepRecord, ...]:
     steps, room = ledger.newest(MAX_CARRIED_STEPS), STEPS_BYTES
     first = len(steps)
-    while first > 0 and (room := room - len(steps[first - 1].model_dump_json()) - 1) >= 0:
+    while first > 0 and (room := room - json_bytes(steps[first - 1]) - 1) >= 0:
         first -= 1
     return steps[first:]
 

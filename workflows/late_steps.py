@@ -2,6 +2,7 @@
 
 from executus.audit import AuditRow
 from executus.contracts import PAGE_BYTES, StepsPage
+from executus.data import json_bytes
 from executus.message import Role
 from executus.rows import late_row
 from executus.workflows.run import Run
@@ -18,7 +19,7 @@ def late_steps(run: Run, start: int) -> StepsPage:
         message = run.brought(step.id, ROLES.get(step.kind, "tool"))
         arguments = _arguments(run, step.id)
         row = late_row(step, ledger.attempts[step.id], message, arguments, secret=secret)
-        room -= len(row.model_dump_json())
+        room -= json_bytes(row)
         if rows and room < 0:
             break
         rows.append(row)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from executus.data import json_bytes
 from executus.plan import PhasePlan, RunPlan
 from executus.sanitize import cap_text
 from executus.template import QUERY, fill, names
@@ -33,7 +34,7 @@ def phase_plan(plan: RunPlan, index: int, query: str, outputs: Sequence[str]) ->
     while True:
         shown = {name: cap_text(text, room).text for name, text in values.items()}
         made = _with_prompt(plan, index, fill(phase.system_prompt, shown))
-        if len(made.model_dump_json()) <= MAX_PLAN_BYTES or not room:
+        if json_bytes(made) <= MAX_PLAN_BYTES or not room:
             return made
         room //= 2
 

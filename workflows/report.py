@@ -6,6 +6,7 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
 from temporalio.exceptions import FailureError
 
+from executus.data import json_bytes
 from executus.result import MAX_RESULT_STEPS, RunResult
 from executus.workflows.ledger import Ledger
 
@@ -22,9 +23,9 @@ FAILURE_TYPE = "executus.{status}"
 def fit_steps(result: RunResult, ledger: Ledger, limit_bytes: int) -> RunResult:
     """The result with its newest steps: at most 1,000, and only as many as its size allows."""
     kept = ledger.newest(MAX_RESULT_STEPS)
-    room = limit_bytes - len(result.model_dump_json())
+    room = limit_bytes - json_bytes(result)
     used, first = 0, len(kept)
-    while first > 0 and used + (size := len(kept[first - 1].model_dump_json()) + 1) <= room:
+    while first > 0 and used + (size := json_bytes(kept[first - 1]) + 1) <= room:
         used += size
         first -= 1
     return result.model_copy(update={"steps": kept[first:], "steps_total": ledger.total})
