@@ -16,12 +16,14 @@ from executus.message import (
     ThinkingPart,
     ToolCallPart,
 )
-from executus.sanitize import cap_text, clean_text
+from executus.sanitize import cap_text, clean_text, fits_json
 
 MAX_REPLY_BYTES = 900_000
 """JSON bytes of a whole reply."""
 MAX_REPLY_TEXT = 262_144
 """Bytes of the reply's text: a longer answer is cut, with its digest."""
+MAX_PART_BYTES = 786_432
+"""JSON bytes of one text, or of one call's arguments: so the first of them is always kept."""
 
 
 def tidy(reply: Message, seen: Iterable[str]) -> Message:
@@ -52,7 +54,7 @@ def _room_for(parts: list[Part]) -> tuple[Part, ...]:
         if not isinstance(part, TextPart):
             kept.append(part)
         elif room > 0 and part.text:
-            text = cap_text(part.text, room).text
+            text = cap_text(part.text, room, json_limit=MAX_PART_BYTES).text
             room -= len(text.encode())
             kept.append(TextPart(text=text))
     return tuple(kept)
@@ -83,6 +85,14 @@ def _tidy_call(call: ToolCallPart, used: set[str]) -> ToolCallPart:
     return ToolCallPart(
         id=name,
         name=clean_text(call.name)[:MAX_NAME],
-        arguments=clean_text(call.arguments)[:MAX_ARGUMENTS],
+        arguments=_bounded(clean_text(call.arguments)),
         data=call.data if name == call.id else "",
     )
+
+
+def _bounded(arguments: str) -> str:
+    """Arguments within both bounds; what had to be cut is no longer JSON."""
+    text = arguments[:MAX_ARGUMENTS]
+    while not fits_json(text, MAX_PART_BYTES):
+        text = text[: len(text) // 2] + "…"
+    return text

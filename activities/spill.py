@@ -22,7 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 async def spill(
-    part: ToolResultPart, whole: str, files: RunFiles, *, step_id: str, limit: int, seconds: float
+    part: ToolResultPart,
+    whole: str,
+    files: RunFiles,
+    *,
+    step_id: str,
+    limit: int,
+    json_limit: int,
+    seconds: float,
 ) -> ToolResultPart:
     """The result, its mark saying how to read on.
 
@@ -32,6 +39,7 @@ async def spill(
         files: Where to keep it.
         step_id: The step, for the file's name.
         limit: Bytes of the result that enter the conversation.
+        json_limit: Bytes that they may take as JSON.
         seconds: Time for it.
     """
     ref: FileRef | None = None
@@ -47,7 +55,7 @@ async def spill(
         note = f"; the whole is not kept: the file store raised {type(error).__name__}"
     if ref is None:
         logger.warning("a result of %s could not be kept: %s", part.name, note)
-    capped = await asyncio.to_thread(cap_result, whole, limit, note)
+    capped = await asyncio.to_thread(cap_result, whole, limit, note, json_limit)
     file_id = ref.id if ref is not None else ""
     return part.model_copy(update={"text": capped.text, "file_id": file_id})
 

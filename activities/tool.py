@@ -19,7 +19,7 @@ from executus.activities.spill import spill
 from executus.contracts import TOOL_PREFIX, ToolInput, ToolOutput, tool_activity
 from executus.digest import digest
 from executus.files import FileScope
-from executus.images import attached_message, text_room
+from executus.images import attached_message, json_room, text_room
 from executus.message import Message, ToolOutcome, ToolResultPart
 from executus.rows import hidden, in_phase, tool_row
 from executus.steer import TOOL_STEER
@@ -151,6 +151,7 @@ class ToolActivities:
             context.files,
             step_id=step.step_id,
             limit=text_room(min(step.result_bytes, MAX_RESULT), context.images),
+            json_limit=json_room(context.images),
             seconds=LOCAL_SPILL_SECONDS if tool.local else left + SPILL_SECONDS,
         )
 

@@ -38,8 +38,12 @@ def encoded(size: int) -> int:
 
 def text_room(limit: int, images: Sequence[ImagePart]) -> int:
     """Bytes left for the text of an output that carries these images."""
-    taken = sum(encoded(len(image.data)) for image in images)
-    return min(limit, OUTPUT_BYTES - taken) if images else limit
+    return min(limit, json_room(images))
+
+
+def json_room(images: Sequence[ImagePart]) -> int:
+    """JSON bytes left for it: more than the text has, when much of it has to be escaped."""
+    return OUTPUT_BYTES - sum(encoded(len(image.data)) for image in images)
 
 
 def checked_image(

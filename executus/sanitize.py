@@ -8,11 +8,13 @@ activity, before it is returned.
 
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pydantic import BaseModel, JsonValue
 
+from executus.data import json_bytes
 from executus.digest import digest
 
 MAX_DEPTH = 64
@@ -20,6 +22,10 @@ MAX_DEPTH = 64
 MAX_INT_BITS = 4_096
 """Larger integers become text: Python refuses to print those over 4,300 digits."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+ESCAPED = 6
+"""Bytes in JSON of the widest character: a control character is written as an escape."""
+SLACK = 16
+"""Bytes for the numbers in a mark."""
 CUT = "\n[... {cut} of {total} bytes cut; sha256 {digest}{note} ...]\n"
 
 
@@ -67,29 +73,61 @@ def visible_text(text: str) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def cap_text(text: str, limit: int, note: str = "") -> Capped:
+def fits_json(text: str, limit: int | None) -> bool:
+    """Whether a clean `text` takes at most `limit` bytes in JSON; None = any number."""
+    # Nearly always said by the length alone, without making its JSON.
+    return limit is None or len(text) * ESCAPED + 2 <= limit or json_bytes(text) <= limit
+
+
+def cap_text(text: str, limit: int, note: str = "", json_limit: int | None = None) -> Capped:
     """Clean `text` and bound it to `limit` UTF-8 bytes: head, a mark with the digest, tail.
 
     A character is never split. Three quarters of the room go to the head: most tools put what
     matters first, and errors last. `note` goes into the mark, `{at}` in it becoming the byte where
-    the cut begins.
+    the cut begins. `json_limit` bounds what the text takes in a payload as well: a quote has two
+    bytes there, a control character six.
     """
     text = clean_text(text)
     data = text.encode("utf-8")
     name = digest(data)
-    if len(data) <= limit:
+    if len(data) <= limit and fits_json(text, json_limit):
         return Capped(text, len(data), name, truncated=False)
-    return cut(data, data, total=len(data), name=name, limit=limit, note=note)
+    return cut(
+        data, data, total=len(data), name=name, limit=limit, note=note, json_limit=json_limit
+    )
 
 
-def cut(head: bytes, tail: bytes, *, total: int, name: str, limit: int, note: str) -> Capped:
-    """The first and last bytes of a longer text with a mark between: at most `limit` bytes."""
+def cut(
+    head: bytes,
+    tail: bytes,
+    *,
+    total: int,
+    name: str,
+    limit: int,
+    note: str,
+    json_limit: int | None = None,
+) -> Capped:
+    """The first and last bytes of a text with a mark between, as many as both limits allow."""
+
+    def joined(room: int) -> str:
+        return _joined(head, tail, total=total, name=name, limit=room, note=note)
+
+    limit = min(limit, total - 1)
+    text = joined(limit)
+    if json_limit is not None and not fits_json(text, json_limit):
+        room = json_limit - SLACK
+        limit = bisect_right(range(limit), room, key=lambda n: json_bytes(joined(n))) - 1
+        text = joined(max(0, limit))
+    return Capped(text, total, name, truncated=True)
+
+
+def _joined(head: bytes, tail: bytes, *, total: int, name: str, limit: int, note: str) -> str:
     marked = CUT.format(cut=total - limit, total=total, digest=name, note=note)
-    room = max(0, limit - len(marked.encode("utf-8")) - 16)
+    room = max(0, limit - len(marked.encode("utf-8")) - SLACK)
     first = head[: room * 3 // 4].decode("utf-8", "ignore")
     last = tail[len(tail) - room // 4 :].decode("utf-8", "ignore") if room >= 4 else ""  # noqa: PLR2004
     marked = marked.replace("{at}", str(len(first.encode("utf-8"))))
-    return Capped(first + marked + last, total, name, truncated=True)
+    return first + marked + last
 
 
 def clean_json(value: object, depth: int = 0) -> JsonValue:  # noqa: PLR0911 - one line per kind

@@ -47,7 +47,7 @@ def _result(run: Run, ending: Ending) -> RunResult:
         run_id=run.key.run_id,
         status=ending.status,
         reason=ending.reason,
-        output=cap_text(ending.output, min(MAX_OUTPUT_BYTES, room // 2)).text,
+        output=cap_text(ending.output, min(MAX_OUTPUT_BYTES, room // 2), json_limit=room // 2).text,
         structured=structured,
         error=clean_text(ending.error) if ending.error else None,
         iterations=run.iteration,

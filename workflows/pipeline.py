@@ -212,7 +212,7 @@ class Pipeline:
     def _next(self, output: str) -> None:
         progress = self._progress
         share = output_share(len(self._plan.phases))
-        progress.outputs.append(cap_text(output, share).text)
+        progress.outputs.append(cap_text(output, share, json_limit=2 * share).text)
         progress.index += 1
         progress.opened = False
 

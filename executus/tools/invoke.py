@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple, cast
 
 from executus.errors import ToolError, ToolLost, ToolRetry
-from executus.images import text_room
+from executus.images import json_room, text_room
 from executus.jsontext import ArgumentsError
 from executus.message import ImagePart, ToolOutcome, ToolResultPart
 from executus.redact import Redactor
@@ -84,7 +84,7 @@ async def invoke(
         return _failed(tool, context, exc, limit, redactor)
     try:
         value = _shown(await _call(tool, values, context), context)
-        capped, whole = await _render(value, context, text_room(limit, context.images))
+        capped, whole = await _render(value, context, limit)
     except asyncio.CancelledError as exc:
         if _is_cancelled():
             raise
@@ -148,7 +148,8 @@ async def _render(value: object, context: ToolContext, limit: int) -> tuple[Capp
 
 def _rendered(value: object, context: ToolContext, limit: int) -> tuple[Capped, str | None]:
     text = context.secrets.hide(result_text(value))
-    capped = cap_result(text, limit)
+    images = context.images
+    capped = cap_result(text, text_room(limit, images), json_limit=json_room(images))
     return capped, text if capped.truncated else None
 
 

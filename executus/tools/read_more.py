@@ -4,6 +4,8 @@ import codecs
 
 from executus.errors import ToolError
 from executus.files import FileRef
+from executus.images import OUTPUT_BYTES
+from executus.sanitize import ESCAPED, fits_json
 from executus.tools.context import ToolContext
 from executus.tools.tool import Tool, tool
 
@@ -13,6 +15,8 @@ MIN_PAGE = 64
 """Bytes of a page, however small the results of the run may be."""
 TEXT_MIMES = ("text/", "application/json", "application/xml", "application/yaml")
 """Types that are text, if perhaps in an old encoding."""
+ESCAPED_PAGE = OUTPUT_BYTES // ESCAPED - 2_000
+"""Bytes of a page that fits whatever is in it; a longer one that does not would be cut."""
 LONGEST = 4
 """Bytes of the longest character in UTF-8."""
 
@@ -36,7 +40,11 @@ async def read_more(
         return f"[{ref.name}: nothing from byte {offset} on; it has {ref.bytes:,} bytes]"
     room = max(MIN_PAGE, context.result_bytes - HEAD_BYTES - len(ref.name.encode()))
     size = min(room, length or room)
-    return _page(ref, offset, await context.files.read(file_id, offset, size + LONGEST), size)
+    data = await context.files.read(file_id, offset, size + LONGEST)
+    page = _page(ref, offset, data, size)
+    if fits_json(page, OUTPUT_BYTES):
+        return page
+    return _page(ref, offset, data, ESCAPED_PAGE)
 
 
 def _page(ref: FileRef, offset: int, data: bytes, length: int) -> str:

@@ -11,6 +11,7 @@ from types import ModuleType
 from pydantic import BaseModel, JsonValue
 
 from executus.digest import digest
+from executus.images import OUTPUT_BYTES
 from executus.sanitize import MAX_DEPTH, Capped, cap_text, clean_json, clean_text, cut
 
 MAX_VALUES = 500_000
@@ -43,10 +44,10 @@ def result_text(value: object) -> str:
     return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
 
 
-def cap_result(text: str, limit: int, note: str = "") -> Capped:
+def cap_result(text: str, limit: int, note: str = "", json_limit: int = OUTPUT_BYTES) -> Capped:
     """The same as `sanitize.cap_text`, in constant memory however long the text is."""
     if len(text) <= max(CHUNK, limit):
-        return cap_text(text, limit, note)
+        return cap_text(text, limit, note, json_limit)
     hasher, total, head, tail = sha256(), 0, b"", b""
     for start in range(0, len(text), CHUNK):
         data = clean_text(text[start : start + CHUNK]).encode("utf-8")
@@ -54,7 +55,15 @@ def cap_result(text: str, limit: int, note: str = "") -> Capped:
         total += len(data)
         head = head or data[:limit]
         tail = (tail + data)[-limit:]
-    return cut(head, tail, total=total, name=hasher.hexdigest()[:32], limit=limit, note=note)
+    return cut(
+        head,
+        tail,
+        total=total,
+        name=hasher.hexdigest()[:32],
+        limit=limit,
+        note=note,
+        json_limit=json_limit,
+    )
 
 
 def _bytes(value: object) -> bytes | None:

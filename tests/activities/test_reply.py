@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from executus.activities.output import check_output
 from executus.activities.reply import MAX_REPLY_BYTES, tidy
+from executus.data import json_bytes
 from executus.json_schema import schema_problem
+from executus.jsontext import ArgumentsError, parse_object
 from executus.message import MAX_ARGUMENTS, Message, TextPart, ThinkingPart, ToolCallPart
 
 
@@ -45,6 +47,26 @@ def test_reasoning_goes_first_when_the_whole_is_too_large():
     assert message.text == "kept"
     assert len(message.tool_calls) == 1
     assert len(message.model_dump_json()) <= MAX_REPLY_BYTES
+
+
+@pytest.mark.parametrize("unit", ["漢", "🙂", "\x01", '"'], ids=ascii)
+def test_bounds_are_bytes_and_of_calls_that_are_too_large_the_first_is_kept(unit):
+    message = tidy(reply(*(call(name, '{"x": "' + unit * 262_000) for name in "abc")), ())
+    assert message.tool_calls[0].id == "a"
+    assert json_bytes(message) <= MAX_REPLY_BYTES
+
+
+def test_arguments_that_had_to_be_cut_are_none_even_where_only_space_is_left():
+    (made,) = tidy(reply(call("a", "\n" * 140_000 + "\x01" * 120_000)), ()).tool_calls
+    with pytest.raises(ArgumentsError):
+        parse_object(made.arguments)
+
+
+def test_a_text_that_grows_in_json_is_cut_and_not_lost():
+    message = tidy(reply(TextPart(text="\x01" * 262_000), call("a")), ())
+    assert "bytes cut" in message.text
+    assert len(message.tool_calls) == 1
+    assert json_bytes(message) <= MAX_REPLY_BYTES
 
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=50)

@@ -23,6 +23,7 @@ async def env(request: pytest.FixtureRequest, server: WorkflowEnvironment) -> Ru
 
 
 CACHED_ONLY = (
+    "test_bytes.py",
     "test_mcp.py",
     "test_providers.py",
     "test_records.py",

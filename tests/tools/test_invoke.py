@@ -17,9 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr
+from pydantic_core import to_json
 
 from executus.digest import digest
-from executus.message import Message
+from executus.images import OUTPUT_BYTES, encoded
+from executus.message import ImagePart, Message
 from executus.redact import Redactor
 from executus.sanitize import cap_text
 from executus.tools import ToolContext, ToolError, ToolRetry, tool
@@ -209,16 +211,34 @@ async def test_a_long_text_is_capped_in_constant_memory() -> None:
     assert peak < 8_000_000
 
 
-@pytest.mark.parametrize("unit", ["x", "é", "€", "😀", "a\x00", "a\ud800b"], ids=ascii)
+@pytest.mark.parametrize(
+    "unit", ["x", "é", "€", "😀", "a\x00", "a\ud800b", "\x1b", '"\\'], ids=ascii
+)
 @pytest.mark.parametrize("limit", [256, 524_288])
 def test_capping_in_chunks_gives_the_same_as_capping_at_once(unit: str, limit: int) -> None:
     text = unit * (CHUNK // len(unit) * 2 + 7)
-    assert cap_result(text, limit) == cap_text(text, limit)
+    assert cap_result(text, limit) == cap_text(text, limit, json_limit=OUTPUT_BYTES)
 
 
 async def test_no_result_bound_lets_a_payload_grow_past_half_a_megabyte() -> None:
     part = await call(returning("x" * 2_000_000), result_bytes=10_000_000)
     assert len(part.text) <= 524_288
+
+
+@pytest.mark.parametrize("text", ["\x1b" * 400_000, '"' * 500_000, ["\\" * 250_000] * 2])
+async def test_a_result_fits_its_payload_also_where_it_is_escaped(text: Any) -> None:
+    part = await call(returning(text), result_bytes=524_288)
+    assert part.outcome == "ok"
+    assert part.truncated
+    assert "bytes cut; sha256" in part.text
+    assert OUTPUT_BYTES * 0.99 < len(to_json(part.text)) <= OUTPUT_BYTES
+
+
+async def test_beside_images_an_escaped_result_has_what_they_leave() -> None:
+    image = ImagePart(mime="image/png", data=b"\x89PNG\r\n\x1a\n" + bytes(599_000))
+    part = await call(returning(["\x1b" * 60_000, image], image_bytes=600_000))
+    assert part.truncated
+    assert len(to_json(part.text)) + encoded(len(image.data)) <= OUTPUT_BYTES
 
 
 JSON = st.recursive(

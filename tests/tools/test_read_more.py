@@ -48,6 +48,21 @@ async def test_pages_put_together_are_the_file_whatever_their_size(files, size):
     assert "".join(parts) == TEXT
 
 
+@pytest.mark.parametrize("unit", ["\x1b", '"', "Grüße\n"], ids=ascii)
+async def test_a_page_has_no_hole_where_its_text_is_escaped(files, unit):
+    whole = unit * (600_000 // len(unit.encode()))
+    ref = await files.put("a.txt", "text/plain", whole.encode())
+    parts, offset = [], 0
+    while offset is not None:
+        arguments = f'{{"file_id": "{ref.id}", "offset": {offset}}}'
+        part = await call(read_more, arguments, files=files, result_bytes=524_288)
+        assert not part.truncated
+        head = NEXT.match(part.text)
+        parts.append(part.text[head.end() :])
+        offset = int(head["next"]) if head["next"] else None
+    assert "".join(parts) == whole
+
+
 @pytest.mark.parametrize("length", [1, 2, 3, 5])
 async def test_a_page_makes_progress_however_short(files, length):
     ref = await files.put("a.txt", "text/plain", "🙂世ü".encode())

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from executus.agent import RunnableAgent
+from executus.data import json_bytes
 from executus.errors import RunError
 from executus.message import Message, TextPart
 from executus.phase import Phase
@@ -422,12 +423,21 @@ async def test_a_long_output_is_cut_to_its_share_before_it_is_kept():
     assert engine.model_steps[1]["plan"].system_prompt == kept
 
 
-def test_a_prompt_that_mentions_much_stays_a_plan_that_can_be_queried():
+async def test_what_grows_in_json_is_kept_as_twice_its_share_at_most():
+    engine = FakeEngine([say("\x01" * 60_000), say("done")])
+    await run_phases(engine, phases_of(Phase(name="A"), Phase(name="B")))
+    (kept,) = engine.progress.outputs
+    assert json_bytes(kept) <= 2 * output_share(2)
+
+
+@pytest.mark.parametrize("nasty", ["漢" * 20_000, "\x01" * 60_000], ids=["chinese", "escaped"])
+def test_a_prompt_that_mentions_much_stays_a_plan_that_can_be_queried(nasty):
     made = phases_of(*(Phase(name=f"P{n}") for n in range(4)), Phase(name="End"))
     many = " ".join(f"{{{{P{n % 4}}}}}" for n in range(40))
     end = made.phases[-1].model_copy(update={"system_prompt": many})
-    made = made.model_copy(update={"phases": (*made.phases[:-1], end)})
-    nasty = "\x01" * 60_000  # six bytes each as JSON
+    made = made.model_copy(
+        update={"phases": (*made.phases[:-1], end), "system_prompt": "漢" * 240_000}
+    )
     filled = phase_plan(made, 4, nasty, [nasty] * 4)
-    assert len(filled.model_dump_json()) <= 900_000
+    assert json_bytes(filled) <= 900_000
     assert filled.system_prompt.count("bytes cut") == 40
