@@ -19,6 +19,7 @@ from executus.tools import tool
 from executus.workflows.clock import Clock
 
 from .kit import assert_closed_once, kit
+from .test_delegation import steps_of
 
 SENT: list[str] = []
 
@@ -410,6 +411,7 @@ async def test_whoever_looks_at_a_run_sees_what_its_sub_agents_ask(
         while not child:
             steps = (await k.runs.state(handle.id)).steps
             child = next((step.child_run_id for step in steps if step.child_run_id), "")
+        await steps_of(k, child, 1)
         (question,) = await asked(k, child)
         assert await asyncio.to_thread(invoke, ["approve", handle.id, "--list"]) == 0
         assert f"executus approve {child} m1.t1" in capsys.readouterr().out
