@@ -23,6 +23,7 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host name and port to IP addresses."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+ALLOW = "the host can allow its network by EXECUTUS_DELIVERY_NETWORKS or Egress(networks=...)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class Egress:
         networks = parse_networks(self.networks)
         if not is_public(address) and not is_within(address, networks):
             text = f"{clean_line(host, 100)} leads to {address}, which is not a public address"
-            raise DeliveryError(f"{text}; the host can allow its network", permanent=True)
+            raise DeliveryError(f"{text}; {ALLOW}", permanent=True)
 
     def _literal_problem(self, host: str, port: int) -> str | None:
         """An address written as a number, in any form that the system understands."""

@@ -62,7 +62,7 @@ class Webhook:
         """Compose.
 
         Args:
-            endpoints: Receivers by name.
+            endpoints: Receivers by name; a caller may write it in upper or lower case.
             egress: Where it may connect; None = https to public addresses, any host.
             url_secret: Name of the variable whose secret signs deliveries to a caller's own URL.
                 Whoever may start a run can then get signed events: not one of an endpoint's.
@@ -74,6 +74,7 @@ class Webhook:
             ConfigError: an endpoint's URL cannot be.
         """
         self._endpoints = dict(endpoints or {})
+        self._by_lower = {name.lower(): there for name, there in self._endpoints.items()}
         self._egress = egress or Egress()
         self._url_secret = url_secret
         self._secrets = os.environ if secrets is None else secrets
@@ -152,9 +153,9 @@ class Webhook:
             if problem is not None:
                 raise DeliveryError(f"webhook: {problem}", permanent=True)
             return _Post(address, self._secret(self._url_secret))
-        endpoint = self._endpoints.get(address)
+        endpoint = self._endpoints.get(address) or self._by_lower.get(address.lower())
         if endpoint is None:
-            known = ", ".join(sorted(self._endpoints)) or "none"
+            known = ", ".join(sorted(self._endpoints)) or f"none (set {PREFIX}<NAME> on the worker)"
             text = f"unknown webhook endpoint `{clean_line(address, 64)}`; configured: {known}"
             raise DeliveryError(f"{text}; or give an URL", permanent=True)
         return _Post(endpoint.url, self._secret(endpoint.secret))

@@ -81,6 +81,7 @@ async def test_this_machine_is_refused_even_to_a_configured_endpoint(host):
         error = await refused(webhook(there.url(host), egress=Egress()))
         assert error.permanent
         assert "not a public address" in str(error)
+        assert "EXECUTUS_DELIVERY_NETWORKS" in str(error), "the way out"
         assert there.seen == []
 
 
@@ -199,6 +200,18 @@ def test_an_unknown_endpoint_names_those_that_are_there():
     assert problem(webhook(), "ther") == (
         "unknown webhook endpoint `ther`; configured: here; or give an URL"
     )
+    assert problem(Webhook(), "here") == (
+        "unknown webhook endpoint `here`; configured: none (set EXECUTUS_WEBHOOK_<NAME> on the "
+        "worker); or give an URL"
+    )
+
+
+def test_an_endpoint_is_found_in_upper_and_lower_case_as_its_variable_is_written():
+    hook = Webhook.from_environment({"EXECUTUS_WEBHOOK_OPS": "https://e.com/"})
+    assert [problem(hook, name) for name in ("ops", "OPS", "Ops")] == [None] * 3
+    both = Webhook({"ops": Endpoint("https://e.com/"), "OPS": Endpoint("https://e.com/", "GONE")})
+    assert problem(both, "ops") is None
+    assert "GONE" in str(problem(both, "OPS")), "the exact name comes first"
 
 
 def test_a_callers_url_is_held_to_the_egress_and_an_endpoints_to_its_addresses_only():
