@@ -23,8 +23,8 @@ NAME_WEIGHT = 3
 
 def answer(view: View) -> str:
     """The answer with its sources, and the label that no model wrote it."""
-    parts = [*_numbers(view), *_facts(view), *_warnings(view)]
-    return "\n".join([*(parts or [_nothing(view)]), "", LABEL])
+    parts = [*_numbers(view), *_facts(view)] or [_nothing(view)]
+    return "\n".join([*parts, *_warnings(view), "", LABEL])
 
 
 def _numbers(view: View) -> Iterator[str]:
@@ -114,9 +114,11 @@ def _score(view: View, line: Line) -> int:
 
 
 def _warnings(view: View) -> list[str]:
-    return [
+    cut = [
         f"Only a part of {path} was read: numbers from it are not complete." for path in view.cut
     ]
+    unread = [] if view.question.arithmetic else view.unread
+    return [*cut, *([f"Not read: {', '.join(unread)}."] if unread else [])]
 
 
 def _nothing(view: View) -> str:

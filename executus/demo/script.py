@@ -1,4 +1,4 @@
-"""The offline demo's script: list, search, read, calculate, answer."""
+"""The offline demo's script: read what is attached, list, search, read, calculate, answer."""
 
 import json
 import math
@@ -8,6 +8,7 @@ from typing import NamedTuple
 from executus.demo.answer import answer
 from executus.demo.sums import plan_sums
 from executus.demo.view import View
+from executus.files import READ_MORE
 
 MAX_READ = 6
 """Files read: in parallel, in one turn."""
@@ -43,6 +44,14 @@ def next_turn(view: View, tools: Collection[str]) -> Turn:
     return Turn(answer(view))
 
 
+def _open(view: View) -> Turn:
+    ids = list(view.attached)[:MAX_READ]
+    if view.question.arithmetic or not ids:
+        return Turn("")
+    names = ", ".join(view.attached[file_id] for file_id in ids)
+    return Turn(f"Reading {names}.", _calls(READ_MORE, [{"file_id": i} for i in ids]))
+
+
 def _list(view: View) -> Turn:
     if view.question.arithmetic:
         return Turn("")
@@ -72,6 +81,7 @@ def _calculate(view: View) -> Turn:
 
 
 STEPS = {
+    READ_MORE: _open,
     "list_files": _list,
     "search_files": _search,
     "read_file": _read,

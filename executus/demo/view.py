@@ -8,10 +8,13 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from executus.demo.question import Question, read_question
+from executus.files import ATTACHED, READ_MORE
 from executus.message import Message, ToolResultPart
 from executus.transcript import SUMMARY_HEADER
 
 HIT = re.compile(r"^(.+?):(\d+): (.*)$")
+MORE = "; next: offset="
+"""In the line above a page of `read_more` that is not the last one."""
 
 
 class Done(NamedTuple):
@@ -35,6 +38,8 @@ class View(NamedTuple):
     done: tuple[Done, ...]
     folded: bool
     """Whether earlier messages were replaced by a summary."""
+    attached: dict[str, str]
+    """Id of each attached file -> how it is called in the answer."""
 
     def calls(self, name: str) -> list[Done]:
         """The calls of one tool, in order."""
@@ -60,24 +65,42 @@ class View(NamedTuple):
     @property
     def files(self) -> dict[str, str]:
         """File -> content, of those that were read."""
-        read = self.calls("read_file")
-        return {str(done.arguments.get("path", "")): done.text for done in read if done.text}
+        own = ((self._attached(done), done.text.partition("\n")[2]) for done in self.opened)
+        read = (
+            (str(done.arguments.get("path", "")), done.text) for done in self.calls("read_file")
+        )
+        return {path: text for path, text in (*own, *read) if text}
+
+    @property
+    def opened(self) -> list[Done]:
+        """The calls that read attached files."""
+        return [done for done in self.calls(READ_MORE) if self._attached(done)]
 
     @property
     def cut(self) -> list[str]:
         """Files of which only a part was read."""
+        paged = [done for done in self.opened if MORE in done.text.partition("\n")[0]]
         read = self.calls("read_file")
-        return [
+        return [self._attached(done) for done in paged] + [
             str(done.arguments.get("path", ""))
             for done in read
             if done.result is not None and done.result.truncated
         ]
+
+    @property
+    def unread(self) -> list[str]:
+        """Attached files of which nothing was read."""
+        return [name for name in self.attached.values() if name not in self.files]
+
+    def _attached(self, done: Done) -> str:
+        return self.attached.get(str(done.arguments.get("file_id", "")), "")
 
 
 def view_of(messages: Sequence[Message]) -> View:
     """Take a conversation apart. The question is its first user message that is no summary."""
     asked = [m.text for m in messages if m.role == "user"]
     first = next((text for text in asked if not text.startswith(SUMMARY_HEADER)), "")
+    question, attached = _taken_apart(first)
     results = {
         part.call_id: part
         for message in messages
@@ -90,7 +113,20 @@ def view_of(messages: Sequence[Message]) -> View:
         for call in message.tool_calls
     )
     folded = any(text.startswith(SUMMARY_HEADER) for text in asked)
-    return View(read_question(first), done, folded)
+    return View(read_question(question), done, folded, attached)
+
+
+def _taken_apart(text: str) -> tuple[str, dict[str, str]]:
+    """The question, and the files that the block below it names."""
+    question, found, block = text.rpartition(f"{ATTACHED}\n")
+    if not found:
+        return text, {}
+    entries = [_object(line) for line in block.splitlines()]
+    return question, {
+        str(entry["file_id"]): f"attached {entry.get('name', '')}"
+        for entry in entries
+        if "file_id" in entry
+    }
 
 
 def _object(text: str) -> dict[str, JsonValue]:

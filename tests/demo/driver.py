@@ -8,6 +8,7 @@ from executus.models.provider import ModelReply, ModelRequest, WireMessage
 from executus.tools import Registry, ToolContext
 from executus.tools.caller import Caller
 from executus.tools.invoke import invoke
+from executus.tools.run_files import RunFiles
 
 MAX_TURNS = 8
 
@@ -23,7 +24,12 @@ class Run(NamedTuple):
         return [call.name for turn in self.turns for call in turn]
 
 
-async def run_offline(question: str, registry: Registry, result_bytes: int = 65_536) -> Run:
+async def run_offline(
+    question: str,
+    registry: Registry,
+    result_bytes: int = 65_536,
+    files: RunFiles | None = None,
+) -> Run:
     tools = registry.grant(
         [tool.name for tool in registry],
         caller=Caller("tester"),
@@ -50,7 +56,9 @@ async def run_offline(question: str, registry: Registry, result_bytes: int = 65_
         for call in calls:
             tool = registry.get(call.name)
             assert tool is not None
-            context = ToolContext(run_id="run", call_id=call.id)
+            context = ToolContext(
+                run_id="run", call_id=call.id, files=files, result_bytes=result_bytes
+            )
             part, _ = await invoke(
                 tool, call.arguments, context, result_bytes=result_bytes, last_attempt=True
             )

@@ -11,13 +11,18 @@ import executus.demo
 from executus.demo import DEMO_QUESTION, OfflineProvider, demo_folder, folder_tools
 from executus.demo.answer import LABEL
 from executus.errors import ModelError
+from executus.files import READ_MORE, DroppedFile, FileScope, attached_block
 from executus.message import Message
 from executus.models.provider import ModelRequest, Provider, WireMessage
+from executus.stores.blobs import FolderBlobs
+from executus.stores.file_store import FileStore
 from executus.submit import submit_tool
 from executus.tools import Registry
+from executus.tools.read_more import FILE_TOOLS
+from executus.tools.run_files import RunFiles
 from executus.transcript import SUMMARY_HEADER
 
-from .driver import run_offline
+from .driver import Run, run_offline
 
 
 @pytest.fixture(name="registry")
@@ -104,6 +109,47 @@ async def test_another_folder_works_as_well(tmp_path: Path) -> None:
     assert "The total is 3,000.75" in (await run_offline("Total revenue?", registry)).answer
     assert "The total is 7" in (await run_offline("Sum of all units?", registry)).answer
     assert "Manager: Sigrid" in (await run_offline("Who manages the North?", registry)).answer
+
+
+@pytest.fixture(name="attached")
+def _attached(tmp_path: Path) -> RunFiles:
+    store = FileStore(FolderBlobs(tmp_path / "files"))
+    return RunFiles(store, FileScope(run_id="run", caller_id="ann"))
+
+
+async def ask(question: str, files: RunFiles, contents: dict[str, bytes], folder: Path) -> Run:
+    """Ask with files attached, about a folder."""
+    kept = [await files.put(name, "", data) for name, data in contents.items()]
+    block = attached_block(kept, [DroppedFile(name="huge.bin", why="larger")], READ_MORE)
+    registry = Registry((*folder_tools(folder), *FILE_TOOLS))
+    return await run_offline(f"{question}\n\n{block}", registry, 8_000, files)
+
+
+async def test_attached_files_are_read_and_their_list_is_no_part_of_the_question(
+    attached: RunFiles, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.md").write_text("The lighthouse is white.\n")
+    run = await ask(
+        "What did lighthouse cost", attached, {"a.txt": b"Lighthouse cost 4711\n"}, tmp_path
+    )
+    searched = [json.loads(c.arguments) for t in run.turns for c in t if c.name == "search_files"]
+    assert searched == [{"text": "lighthouse"}]
+    assert run.tools[0] == READ_MORE
+    assert "- attached a.txt line 1: Lighthouse cost 4711" in run.answer
+    assert "- notes.md line 1: The lighthouse is white." in run.answer
+
+
+async def test_attached_tables_are_added_up_and_what_was_not_read_is_told(
+    attached: RunFiles, tmp_path: Path
+) -> None:
+    long = b"region,revenue\n" + b"North,1\n" * 2_000
+    contents = {"t.csv": b"region,revenue\nSouth,3\nSouth,4\n", "l.csv": long, "b.bin": b"\0\1"}
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    run = await ask("Total revenue of South?", attached, contents, folder)
+    assert "The total is 7" in run.answer
+    assert "Only a part of attached l.csv was read" in run.answer
+    assert "Not read: attached b.bin." in run.answer
 
 
 async def test_an_empty_folder_gets_an_honest_answer(tmp_path: Path) -> None:
