@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import click
 
+from executus.errors import ConfigError
 from executus.settings import load_settings
 from executus.stores.database import Database
 
@@ -23,10 +24,19 @@ def open_database(url: str | None, *, migrate: bool = True) -> Database:
     """The database that is named, or the one that the settings say.
 
     Our own file in the data folder is ours to set up; one that somebody named is not.
+
+    Raises:
+        ConfigError: it is in memory, so it would be gone with the command.
     """
     settings = load_settings()
     named = url is not None or settings.database_url is not None
-    return Database(url or settings.database, auto_migrate=migrate and not named)
+    database = Database(url or settings.database, auto_migrate=migrate and not named)
+    if database.in_memory:
+        raise ConfigError(
+            f"{database.location} is in memory, and gone with this command: give a file, as in "
+            "--database sqlite:///path/to/file.db"
+        )
+    return database
 
 
 def with_database(url: str | None, work: Callable[[Database], Awaitable[T]]) -> T:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from executus.errors import ConfigError, MissingExtra, SchemaError, StoreError
 from executus.stores.backend import Backend, T, Work
 from executus.stores.canonical import micros
-from executus.stores.dialects import broke, explain
+from executus.stores.dialects import bring_up, broke, explain, in_memory
 from executus.stores.migrations import migrate, missing
 from executus.stores.postgres import PostgresBackend
 from executus.stores.sqlite import SqliteBackend
@@ -73,6 +73,11 @@ class Database:
         """Where it is, for people: never with a password."""
         return self._url.render_as_string(hide_password=True)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether it is gone with its process."""
+        return in_memory(self._url)
+
     def require_primary(self) -> None:
         """Refuse a URL that may lead to a replica: a gate never decides on what is stale."""
         attrs = str(self._url.query.get("target_session_attrs", "read-write"))
@@ -117,7 +122,7 @@ class Database:
         """Check that the schema is there, or bring it up; the first call of anything else does so.
 
         Raises:
-            SchemaError: it is not, and `auto_migrate` is off.
+            SchemaError: it is not, and `auto_migrate` is off; or the file is no database.
             StoreError: the database does not answer.
         """
         if self._ready:
@@ -128,7 +133,7 @@ class Database:
         lacking = await self._run(missing, write=False)
         if lacking:
             raise SchemaError(
-                f"the database {self.location} lacks {', '.join(lacking)}: run `executus migrate`"
+                f"the database {self.location} lacks {', '.join(lacking)}: {bring_up(self._url)}"
             )
         self._ready = True
 

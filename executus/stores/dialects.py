@@ -1,5 +1,7 @@
 """Where SQLite and PostgreSQL differ: opening, transactions, errors, upserts."""
 
+import shlex
+import sqlite3
 import time
 from typing import Protocol
 
@@ -83,11 +85,35 @@ def explain(failure: BaseException, url: URL) -> StoreError:
     first = (str(cause).strip() or type(cause).__name__).splitlines()[0]
     if isinstance(url.password, str) and url.password:
         first = first.replace(url.password, "***")
-    name = url.render_as_string(hide_password=True)
     if getattr(cause, "sqlstate", None) == MISSING_TABLE or first.startswith("no such table"):
-        return SchemaError(f"the database {name} has no executus schema: run `executus migrate`")
+        name = url.render_as_string(hide_password=True)
+        return SchemaError(f"the database {name} has no executus schema: {bring_up(url)}")
+    if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+        return SchemaError(
+            f"{url.database} is not an SQLite database: move it away, or name another file by "
+            "EXECUTUS_DATABASE_URL (of a command: --database)"
+        )
+    if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_CANTOPEN:
+        first = f"{first} {url.database}"
     line = clean_line(Redactor().text(first), MAX_MESSAGE)
     return StoreError(f"{url.get_backend_name()}: {line}")
+
+
+def in_memory(url: URL) -> bool:
+    """Whether it is gone with its process."""
+    if url.get_backend_name() != "sqlite":
+        return False
+    name = url.database
+    return not name or ":memory:" in name or url.query.get("mode") == "memory"
+
+
+def bring_up(url: URL) -> str:
+    """What to do about tables that are not there: the command for this very database."""
+    if in_memory(url):
+        return "it is gone with its process, so give a file, or Database(url, auto_migrate=True)"
+    shown = url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+    hidden = " (with its password)" if url.password else ""
+    return f"run `executus migrate --database {shlex.quote(shown)}`{hidden}"
 
 
 Insert = postgresql.Insert | sqlite.Insert

@@ -139,6 +139,16 @@ def test_nothing_starts_over_a_named_database_without_its_schema(executus, tmp_p
     for arguments in (("worker", "--dev"), ("run", QUESTION)):
         code, out, err = executus(*arguments, **named)
         assert (code, out) == (1, "")
-        assert err.splitlines()[-1].endswith("run `executus migrate`")
+        way_out = f"run `executus migrate --database {named['EXECUTUS_DATABASE_URL']}`"
+        assert err.splitlines()[-1].endswith(way_out)
         assert "Traceback" not in err
         assert "serving" not in err
+
+
+def test_nothing_starts_over_a_file_that_is_no_database(executus, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no database, but long enough to be read as one\n" * 99)
+    for arguments in (("worker", "--dev"), ("run", QUESTION)):
+        code, out, err = executus(*arguments, EXECUTUS_DATABASE_URL="sqlite:///notes.txt")
+        assert (code, out) == (1, "")
+        assert "notes.txt is not an SQLite database: move it away" in err.splitlines()[-1]
+        assert "Traceback" not in err

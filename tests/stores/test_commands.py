@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from temporalio.testing import WorkflowEnvironment
 
 from executus.cli.app import invoke
 from executus.stores.database import Database
+from executus.stores.dialects import bring_up
 from executus.stores.sql_audit import SqlAudit
 from executus.stores.sql_budget import SqlBudget
 from tests.stores.clocks import call, check, closing, opening, row
@@ -66,8 +67,53 @@ def test_the_script_is_printed_without_touching_anything(say: Say, home: Path) -
 def test_a_database_without_schema_is_one_line_that_names_the_command(say: Say, url: str) -> None:
     code, _, err = say("audit", "list", "--database", url)
     assert code == 1
-    assert "executus migrate" in err
+    assert "executus migrate --database " in err
     assert err.count("\n") == 1
+
+
+def test_the_command_that_is_named_migrates_the_database_that_was_given(
+    say: Say, home: Path
+) -> None:
+    err = say("budget", "show", "--database", "sqlite:///new.db")[2]
+    named = err.partition("run `executus ")[2].partition("`")[0].split()
+    assert named == ["migrate", "--database", "sqlite:///new.db"]
+    assert "applied" in say(*named)[1]
+    assert say("budget", "show", "--database", "sqlite:///new.db") == (0, "", "")
+
+
+def test_the_command_that_is_named_holds_no_password() -> None:
+    told = bring_up(make_url("postgresql+psycopg://u:pa55@h/d?sslmode=require"))
+    shown = "'postgresql://u:***@h/d?sslmode=require'"
+    assert told == f"run `executus migrate --database {shown}` (with its password)"
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused_by_every_command(say: Say, home: Path, url: str) -> None:
+    for command in (["migrate"], ["audit", "list"], ["budget", "show"]):
+        code, out, err = say(*command, "--database", url)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "is in memory, and gone with this command: give a file" in err
+
+
+def test_a_database_that_cannot_be_made_is_told_by_its_place(say: Say, home: Path) -> None:
+    (home / "file").write_text("")
+    code, out, err = say("audit", "list", "--database", "sqlite:///file/x/new.db")
+    assert (code, out) == (2, "")
+    assert err == (
+        "executus: the database's folder file/x cannot be made: Not a directory; name a file that "
+        "you may write\n"
+    )
+    code, out, err = say("audit", "list", "--database", f"sqlite:///{home}")
+    assert (code, out) == (1, "")
+    assert err == f"executus: sqlite: unable to open database file {home}\n"
+
+
+def test_a_file_that_is_no_database_is_told_with_the_way_out(say: Say, home: Path) -> None:
+    (home / "notes.txt").write_text("no database at all, but long enough to be read as one\n" * 99)
+    for command in (["migrate"], ["audit", "list"], ["budget", "show"]):
+        code, out, err = say(*command, "--database", "sqlite:///notes.txt")
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert "notes.txt is not an SQLite database: move it away, or name another file" in err
 
 
 def test_an_unknown_database_is_a_wrong_call(say: Say) -> None:
