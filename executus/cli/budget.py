@@ -15,9 +15,13 @@ from executus.stores.database import Database
 from executus.stores.ledger import KINDS, WINDOWS, money, resolve_caps, scope_name, stored
 from executus.stores.sql_budget import SqlBudget
 
+ALL = tuple(f"{kind}:*" for kind in KINDS)
+"""What `*` alone means."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 window_option = click.option(
-    "--window", type=click.Choice(WINDOWS), help="run, or a calendar day or month in UTC, or ..."
+    "--window",
+    type=click.Choice(WINDOWS),
+    help="Each run; a calendar day or month in UTC; the last 7 days; total: all there ever was.",
 )
 
 
@@ -73,7 +77,7 @@ def set_cap(
         raise click.UsageError(f"name the window: --window {'|'.join(WINDOWS)}")
     if verdict != "cap" and (amount is not None or window is not None):
         raise click.UsageError("--unlimited and --remove take no window and no amount")
-    scopes = [f"{kind}:*" for kind in KINDS] if scope == "*" and verdict != "cap" else [scope]
+    scopes = _scopes(scope, verdict)
     currency, value = amount or (None, None)
 
     async def work(store: Database) -> list[BudgetCap]:
@@ -86,8 +90,19 @@ def set_cap(
                 said.append(await desk.set_cap(change))
         return said
 
-    for cap in with_database(database, work):
+    said = with_database(database, work)
+    for cap in said:
         click.echo(_cap_line(cap))
+    if not said:
+        click.echo(f"{scope}: nothing was said, so there is nothing to remove")
+
+
+def _scopes(scope: str, verdict: CapVerdict) -> tuple[str, ...]:
+    """The scopes that are meant; one number for callers, tenants and agents alike never is."""
+    if scope == "*" and verdict == "cap":
+        each = ", ".join(ALL)
+        raise click.UsageError(f"`*` alone goes only with --unlimited or --remove; else {each}")
+    return ALL if scope == "*" else (scope,)
 
 
 async def _remove_caps(desk: SqlBudget, change: CapChange) -> list[BudgetCap]:

@@ -135,7 +135,11 @@ def scope_name(scope: str) -> str:
     kind, colon, name = scope.partition(":")
     if kind not in KINDS or not colon or not name:
         known = ", ".join(f"{kind}:<id>" for kind in KINDS)
-        raise RequestError(f"`{scope[:80]}` is not a budget scope; scopes are {known} (or `*`)")
+        each = ", ".join(f"{kind}:*" for kind in KINDS)
+        raise RequestError(
+            f"`{scope[:80]}` is not a budget scope; scopes are {known}, and {each} for each one "
+            "that has no cap of its own"
+        )
     return f"{kind}:{ident(name)}"
 
 

@@ -316,6 +316,28 @@ def test_a_wrong_budget_call_is_exit_code_2(say: Say, home: Path, arguments: lis
     assert err
 
 
+def test_a_star_alone_is_told_where_it_goes(say: Say, home: Path) -> None:
+    err = say("budget", "set", "*", "--window", "day", "--usd", "1")[2]
+    told = "`*` alone goes only with --unlimited or --remove; else caller:*, tenant:*, agent:*"
+    assert told in " ".join(err.split())
+    for command in (["show", "*"], ["raise", "*", "--window", "day", "--usd", "1"]):
+        err = say("budget", *command)[2]
+        assert "`*` is not a budget scope; scopes are caller:<id>," in err
+        assert "and caller:*, tenant:*, agent:* for each one that has no cap of its own" in err
+
+
+def test_every_window_is_explained(say: Say) -> None:
+    out = " ".join(say("budget", "set", "--help")[1].split())
+    assert "or ..." not in out
+    assert all(word in out for word in ("[run|day|7d|month|total]", "last 7 days", "total: all"))
+
+
+@pytest.mark.parametrize("scope", ["caller:nobody", "*"])
+def test_a_cap_that_is_not_there_is_removed_in_words(say: Say, home: Path, scope: str) -> None:
+    code, out, _ = say("budget", "set", scope, "--remove")
+    assert (code, out) == (0, f"{scope}: nothing was said, so there is nothing to remove\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
