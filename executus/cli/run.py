@@ -45,7 +45,7 @@ PRIORITY = click.option(
     multiple=True,
     metavar="PATH",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File for the agent; more than once for more. Images are shown, other files are read.",
+    help="File for the agent; up to 32 times, and 32 images. Images are shown, other files read.",
 )
 @click.option(
     "--deliver",

@@ -161,6 +161,7 @@ async def _request(session: Session, prompt: str) -> RunRequest:
         priority=order.priority,
         images=order.attachments.images,
         files=order.attachments.files,
+        dropped_files=order.attachments.dropped,
         delivery=order.delivery,
     )
     return RunRequest(agent=order.agent or "", invocation=invocation)

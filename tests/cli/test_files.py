@@ -155,11 +155,16 @@ def test_a_purge_removes_what_is_old_and_keeps_open_runs(executus, store, tmp_pa
 def test_attached_files_reach_the_run_and_what_is_dropped_is_told(executus, store, tmp_path):
     (tmp_path / "notes.txt").write_text("The codeword is heron.\n")
     (tmp_path / "empty.txt").write_text("")
-    files = ("--file", "notes.txt", "--file", "empty.txt")
+    with (tmp_path / "big.bin").open("wb") as big:
+        big.truncate(51_000_000)
+    files = ("--file", "notes.txt", "--file", "empty.txt", "--file", "big.bin")
     code, out, err = executus("run", "--json", *files, "What did Lighthouse cost in total?")
     result = RunResult.model_validate_json(out)
     assert (code, result.status) == (0, Status.OK)
-    assert result.warnings == ('not attached: "empty.txt" (0 bytes): it is empty',)
+    assert result.warnings == (
+        'not attached: "big.bin" (51,000,000 bytes): larger than 50,000,000 bytes',
+        'not attached: "empty.txt" (0 bytes): it is empty',
+    )
     assert 'warning   not attached: "empty.txt"' in err
     (kept,) = asyncio.run(store.of_run(result.run_id))
     assert (kept.ref.name, kept.ref.mime) == ("notes.txt", "text/plain")
