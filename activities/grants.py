@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from executus.activities.host import Host
+from executus.activities.human import ASK_HUMAN
 from executus.agent import Visibility
 from executus.errors import ConfigError, ToolError
 from executus.mcp.listing import Listing
@@ -54,7 +55,7 @@ async def granted(
         caller=caller,
         visibility=visibility,
         default_result_bytes=default_result_bytes,
-        others=[str(Reference(name, None)) for name in sorted(servers)],
+        others=[ASK_HUMAN, *(str(Reference(name, None)) for name in sorted(servers))],
     )
     by_name = {tool.name: [tool] for tool in functions}
     listings = await _listings(host, [servers[found.server] for found in wanted.values() if found])

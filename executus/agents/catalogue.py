@@ -138,6 +138,7 @@ def _read(folders: Iterable[str | Path]) -> list[Declared | Entry]:
             continue
         for file in files:
             try:
+                _check_file(file)
                 found.append(read_agent(file))
             except ConfigError as error:
                 found.append(Entry(name=file.stem, source=str(file), problem=str(error)))
@@ -152,4 +153,13 @@ def _shown(folder: Path) -> Path:
 
 def _is_agent(file: Path) -> bool:
     hidden = file.name.startswith(".") or file.name.lower() == IGNORED
-    return file.suffix in SUFFIXES and not hidden and file.is_file()
+    return file.suffix in SUFFIXES and not hidden
+
+
+def _check_file(file: Path) -> None:
+    """Refuse what is called like an agent file and is none; to open a pipe would wait for ever."""
+    if file.is_file():
+        return
+    if file.is_symlink() and not file.exists():
+        raise ConfigError(f"{file}: a link to {file.readlink()}, which is not there")
+    raise ConfigError(f"{file}: not a file, though it is called like an agent's; rename it")

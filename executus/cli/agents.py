@@ -156,7 +156,7 @@ def _tool_problems(agent: RunnableAgent, host: Host) -> list[str]:
     found: list[str] = []
     if unknown:
         servers = (f"mcp:{name}" for name in host.mcp.servers)
-        known = ", ".join(sorted([*(tool.name for tool in host.tools), *servers])) or "none"
+        known = ", ".join(sorted([ASK_HUMAN, *(tool.name for tool in host.tools), *servers]))
         found.append(f"unknown tools: {unknown}; tools of this host: {known}")
     if narrow:
         found.append(f"tools not meant for {agent.visibility} agents: {narrow}")

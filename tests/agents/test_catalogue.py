@@ -1,5 +1,6 @@
 """Catalogues: many agents, and what is wrong with some of them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,41 @@ def test_a_broken_file_takes_no_other_agent_down(folder: Path) -> None:
 def test_what_is_no_agent_file_is_left_alone(folder: Path) -> None:
     for name in ("README.md", "readme.md", ".hidden.toml", "notes.txt", "a.toml~"):
         (folder / name).write_text("# nothing")
-    (folder / "below.md").mkdir()
     (folder / "more").mkdir()
     (folder / "more" / "c.toml").write_text("")
     catalogue = load_catalogue([folder])
     assert (list(catalogue.agents), catalogue.problems) == (["a", "b"], ())
+
+
+def test_what_is_called_like_an_agent_file_and_is_none_is_a_problem(folder: Path) -> None:
+    (folder / "gone.toml").symlink_to("nowhere.toml")
+    (folder / "below.md").mkdir()
+    os.mkfifo(folder / "pipe.yaml")
+    (folder / "link.toml").symlink_to("a.toml")
+    (folder / ".#a.toml").symlink_to("me@host.1234:5678")  # as Emacs locks a file
+    catalogue = load_catalogue([folder])
+    assert list(catalogue.agents) == ["a", "b", "link"]
+    none = "not a file, though it is called like an agent's; rename it"
+    assert catalogue.problems == (
+        f"{folder / 'below.md'}: {none}",
+        f"{folder / 'gone.toml'}: a link to nowhere.toml, which is not there",
+        f"{folder / 'pipe.yaml'}: {none}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("tools: 5", "`tools`: Input should be a list"),
+        ("limits: 5", "`limits`: Input should be a table of named values"),
+        ("output_schema: 5", "`output_schema`: Input should be a table of named values"),
+        ("phases: 5", "`phases`: Input should be a list"),
+    ],
+)
+def test_a_wrong_type_is_told_in_the_words_of_files(folder: Path, text: str, told: str) -> None:
+    (folder / "wrong.yaml").write_text(text)
+    (problem,) = load_catalogue([folder]).problems
+    assert problem == f"{folder / 'wrong.yaml'}: {told}"
 
 
 def test_several_folders_are_one_catalogue_and_the_same_one_counts_once(

@@ -83,7 +83,7 @@ def test_broken_agents_are_listed_with_their_problem_beside_the_others(
     assert shown["lost"]["sub_agents"] == ["reader"]
     assert "`model`: unknown field; known fields: " in shown["broken"]["problems"][0]
     unknown, delegates = shown["lost"]["problems"]
-    assert unknown.startswith("unknown tools: nope; tools of this host: calculate, list_files")
+    assert unknown.startswith("unknown tools: nope; tools of this host: ask_human, calculate, ")
     assert "unknown agent 'none'; registered: auditor, folder, lost, reader" in delegates
     assert "no model tier or alias 'slow'" in shown["slow"]["problems"][0]
     (nobody,) = shown["watched"]["problems"]

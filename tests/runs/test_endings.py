@@ -301,6 +301,8 @@ async def test_a_missing_tool_is_refused_and_audited(k):
     out = await k.run([say("x")], tools=("add", "nope"))
     assert out.result.reason is R.UNKNOWN_TOOL
     assert "nope" in out.result.error
+    assert "; tools this agent may have: " in out.result.error
+    assert "ask_human" in out.result.error
     await assert_closed_once(k, out, reserved=False)
 
 
