@@ -32,6 +32,8 @@ PREFIX = "executus.run."
 """Schedule ids of ours begin with it."""
 NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 """A run's id is the name and the time, and has 255 characters at most."""
+PAUSED, RESUMED = "paused", "resumed"
+"""Notes of those that were paused or resumed without a reason: Temporal must have a text."""
 SHORTEST = timedelta(seconds=1)
 """Temporal's shortest interval."""
 CATCH_UP = timedelta(hours=1)
@@ -144,11 +146,11 @@ class Schedules:
 
     async def pause(self, name: str, note: str = "") -> None:
         """Start nothing until `resume`. Raises UserError: there is none of that name."""
-        await _known(name, self._handle(name).pause(note=note or "paused"))
+        await _known(name, self._handle(name).pause(note=note or PAUSED))
 
     async def resume(self, name: str, note: str = "") -> None:
         """Start runs again. Raises UserError: there is none of that name."""
-        await _known(name, self._handle(name).unpause(note=note or "resumed"))
+        await _known(name, self._handle(name).unpause(note=note or RESUMED))
 
     async def trigger(self, name: str) -> None:
         """Start a run now. Raises UserError: there is none of that name."""

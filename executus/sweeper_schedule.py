@@ -13,6 +13,7 @@ from temporalio.client import (
     ScheduleSpec,
     ScheduleUpdate,
 )
+from temporalio.service import RPCError, RPCStatusCode
 
 from executus.sweeper_workflow import SCHEDULE_ID, SWEEP_WORKFLOW, SweepInput
 
@@ -39,3 +40,24 @@ async def install(
         await handle.update(lambda _: ScheduleUpdate(schedule=schedule))
         return False
     return True
+
+
+async def uninstall(client: Client) -> bool:
+    """Forget the schedule; False when there was none."""
+    try:
+        await client.get_schedule_handle(SCHEDULE_ID).delete()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
+
+
+async def installed(client: Client) -> Schedule | None:
+    """The schedule, if there is one."""
+    try:
+        return (await client.get_schedule_handle(SCHEDULE_ID).describe()).schedule
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return None

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import click
+from temporalio.client import Client
 
 from executus.backstop import Backstop
 from executus.cli import exit as codes
@@ -14,13 +15,14 @@ from executus.cli.checked import checked
 from executus.cli.compose import agents_option, with_agents
 from executus.cli.run import PRIORITY, choose_agent, parse_target
 from executus.cli.span import SPAN
-from executus.cli.sweep import plain_client
-from executus.connect import load_profile
+from executus.cli.sweep import plain_client, warn_of_own_server
 from executus.invocation import Invocation
 from executus.limits import Defaults
 from executus.request import RunRequest
-from executus.schedules import OVERLAPS, Overlap, Scheduled, Schedules, Times
+from executus.schedules import OVERLAPS, PAUSED, RESUMED, Overlap, Scheduled, Schedules, Times
 from executus.settings import Settings, load_settings
+from executus.sweeper_schedule import installed
+from executus.sweeper_workflow import SCHEDULE_ID
 
 NAME = click.argument("name", metavar="NAME")
 MAX_CHANNEL = 255
@@ -84,29 +86,31 @@ def add(
     async def work(schedules: Schedules) -> None:
         await schedules.add(name, request, times, overlap=overlap, note=note, paused=paused)
 
-    _do(settings, work)
-    click.echo(f"schedule {name} created on task queue {settings.task_queue}")
-    if not load_profile().address:
-        click.echo(
-            "this folder's own server runs only while a command does: keep `executus worker --dev`"
-            " running",
-            err=True,
-        )
+    _do(settings, work, f"schedule {name} created on task queue {settings.task_queue}")
+    warn_of_own_server()
     return codes.OK
 
 
 @schedule.command("list")
 def listed() -> int:
-    """Every schedule: next start, last run."""
+    """Every schedule: next start, last run; and whether sweeps are on one."""
+    asyncio.run(_list(load_settings()))
+    return codes.OK
 
-    async def work(schedules: Schedules) -> None:
-        found = await schedules.list()
+
+async def _list(settings: Settings) -> None:
+    async with AsyncExitStack() as stack:
+        client = await plain_client(stack, settings)
+        found = await _schedules(client, settings).list()
         for item in found:
             click.echo(_line(item))
         if not found:
             click.echo("no schedules", err=True)
-
-    return _do(load_settings(), work)
+        if await installed(client):
+            text = (
+                f"sweeps are on the schedule {SCHEDULE_ID}; `executus sweep --uninstall` ends that"
+            )
+            click.echo(text, err=True)
 
 
 @schedule.command("pause")
@@ -114,7 +118,8 @@ def listed() -> int:
 @NOTE
 def pause(*, name: str, note: str) -> int:
     """Start nothing until `resume`."""
-    return _do(load_settings(), lambda schedules: schedules.pause(name, note))
+    done = f"schedule {name} paused"
+    return _do(load_settings(), lambda schedules: schedules.pause(name, note), done)
 
 
 @schedule.command("resume")
@@ -122,37 +127,44 @@ def pause(*, name: str, note: str) -> int:
 @NOTE
 def resume(*, name: str, note: str) -> int:
     """Start runs again."""
-    return _do(load_settings(), lambda schedules: schedules.resume(name, note))
+    done = f"schedule {name} resumed"
+    return _do(load_settings(), lambda schedules: schedules.resume(name, note), done)
 
 
 @schedule.command("trigger")
 @NAME
 def trigger(*, name: str) -> int:
     """Start a run now, whatever the times say."""
-    return _do(load_settings(), lambda schedules: schedules.trigger(name))
+    done = f"schedule {name} starts a run now; `executus schedule list` tells its id"
+    return _do(load_settings(), lambda schedules: schedules.trigger(name), done)
 
 
 @schedule.command("remove")
 @NAME
 def remove(*, name: str) -> int:
     """Forget a schedule; runs that go on are not touched."""
-    return _do(load_settings(), lambda schedules: schedules.remove(name))
+    done = f"schedule {name} removed"
+    return _do(load_settings(), lambda schedules: schedules.remove(name), done)
 
 
 def _line(item: Scheduled) -> str:
     when = f"next {item.next_at:%Y-%m-%d %H:%M:%S} UTC" if item.next_at else "no next start"
     parts = [item.name, "paused" if item.paused else when]
     parts += [f"last run {item.last_run_id}"] if item.last_run_id else []
-    parts += [item.note] if item.note else []
+    parts += [item.note] if item.note and item.note not in {PAUSED, RESUMED} else []
     return "  ".join(parts)
 
 
-def _do(settings: Settings, work: Callable[[Schedules], Awaitable[None]]) -> int:
+def _do(settings: Settings, work: Callable[[Schedules], Awaitable[None]], done: str) -> int:
     asyncio.run(_with(settings, work))
+    click.echo(done)
     return codes.OK
 
 
 async def _with(settings: Settings, work: Callable[[Schedules], Awaitable[None]]) -> None:
     async with AsyncExitStack() as stack:
-        client = await plain_client(stack, settings)
-        await work(Schedules(client, settings.task_queue, Backstop({}, Defaults())))
+        await work(_schedules(await plain_client(stack, settings), settings))
+
+
+def _schedules(client: Client, settings: Settings) -> Schedules:
+    return Schedules(client, settings.task_queue, Backstop({}, Defaults()))

@@ -16,7 +16,7 @@ from executus.cli.compose import deliveries
 from executus.cli.place import open_place
 from executus.cli.records import database_option, open_database
 from executus.cli.span import SPAN
-from executus.connect import connect
+from executus.connect import connect, load_profile
 from executus.sanitize import clean_line
 from executus.settings import Settings, load_settings
 from executus.stores.sql_audit import SqlAudit
@@ -25,12 +25,19 @@ from executus.stores.sql_letters import SqlLetters
 from executus.sweeper import Sweeper
 from executus.sweeper_delivery import SweptDelivery
 from executus.sweeper_schedule import install
+from executus.sweeper_schedule import uninstall as uninstall_schedule
 from executus.sweeper_workflow import SCHEDULE_ID, SweepInput, SweepReport
+
+LONGEST = timedelta(days=1)
+"""Temporal keeps the history of a run that is over for a day at least, and maybe no longer."""
 
 
 @click.command()
 @click.option("--install", "on_schedule", is_flag=True, help="Let a Temporal Schedule do it.")
-@click.option("--every", type=SPAN, default="1m", show_default=True, help="With --install.")
+@click.option("--uninstall", is_flag=True, help="Forget that Temporal Schedule.")
+@click.option(
+    "--every", type=SPAN, default="1m", show_default=True, help="With --install: 1s to 1d."
+)
 @click.option("--grace", type=SPAN, default="60s", show_default=True, help="Let runs close alone.")
 @click.option(
     "--lost-after", type=SPAN, default="1d", show_default=True, help="Give up on unknown runs."
@@ -42,6 +49,7 @@ def sweep(
     context: click.Context,
     *,
     on_schedule: bool,
+    uninstall: bool,
     every: timedelta,
     grace: timedelta,
     lost_after: timedelta,
@@ -54,6 +62,9 @@ def sweep(
     their holds settled. A live run is never touched; a stuck one is reported. Exits with 1 when
     something is stuck or could not be asked. With --install a worker does it on a schedule.
     """
+    if uninstall:
+        _check_alone(context)
+        return asyncio.run(_uninstall(load_settings()))
     _check(context, every, on_schedule=on_schedule)
     asked = SweepInput(
         grace=grace.total_seconds(),
@@ -66,6 +77,14 @@ def sweep(
     return asyncio.run(_sweep(settings, database, asked))
 
 
+def _check_alone(context: click.Context) -> None:
+    """Refuse options that --uninstall has no use for."""
+    commandline = ParameterSource.COMMANDLINE
+    typed = {name for name in context.params if context.get_parameter_source(name) is commandline}
+    if typed != {"uninstall"}:
+        raise click.UsageError("--uninstall takes no other option")
+
+
 def _check(context: click.Context, every: timedelta, *, on_schedule: bool) -> None:
     """Refuse what would say nothing: a schedule sweeps what its workers record."""
     typed = {
@@ -75,6 +94,11 @@ def _check(context: click.Context, every: timedelta, *, on_schedule: bool) -> No
     }
     if on_schedule and not every:
         raise click.UsageError("--every must be longer than nothing")
+    if on_schedule and every > LONGEST:
+        raise click.UsageError(
+            "--every is a day (1d) at most: Temporal forgets what became of a run, after a day or "
+            "more, and then nobody can tell"
+        )
     if on_schedule and "database" in typed:
         raise click.UsageError(
             "a schedule sweeps the database of the workers that it runs on, so --install takes no "
@@ -102,9 +126,28 @@ async def _install(settings: Settings, every: timedelta, asked: SweepInput) -> i
         created = await install(client, settings.task_queue, every, asked)
         what = "created" if created else "updated"
         click.echo(
-            f"schedule {SCHEDULE_ID} {what}: every {every} on task queue {settings.task_queue}"
+            f"schedule {SCHEDULE_ID} {what}: every {every} on task queue {settings.task_queue}; "
+            "`executus sweep --uninstall` takes it back"
         )
-        return codes.OK
+    warn_of_own_server()
+    return codes.OK
+
+
+async def _uninstall(settings: Settings) -> int:
+    async with AsyncExitStack() as stack:
+        gone = await uninstall_schedule(await plain_client(stack, settings))
+    click.echo(f"schedule {SCHEDULE_ID} {'removed' if gone else 'is not there'}")
+    return codes.OK
+
+
+def warn_of_own_server() -> None:
+    """Tell who made a schedule that an embedded server does not go on by itself."""
+    if not load_profile().address:
+        click.echo(
+            "this folder's own server runs only while a command does: keep `executus worker --dev`"
+            " running",
+            err=True,
+        )
 
 
 async def plain_client(stack: AsyncExitStack, settings: Settings) -> Client:

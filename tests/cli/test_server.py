@@ -189,3 +189,12 @@ async def test_a_lock_that_nobody_gives_back_is_an_error_not_a_hang(
         assert server_guard.try_lock(file, shared=False)
         with pytest.raises(ConfigError, match="stays locked"):
             await asyncio.wait_for(EmbeddedServer(tmp_path).__aenter__(), 10)
+
+
+def test_a_sweep_on_the_folders_own_server_is_told_what_it_needs(executus) -> None:
+    code, out, err = executus("sweep", "--install")
+    assert code == 0, err
+    assert out.startswith("schedule executus-sweep created: every 0:01:00")
+    assert "runs only while a command does: keep `executus worker --dev` running" in err
+    code, out, _ = executus("sweep", "--uninstall")
+    assert (code, out) == (0, "schedule executus-sweep removed\n")

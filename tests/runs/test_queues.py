@@ -203,9 +203,21 @@ async def test_the_command_line_adds_lists_and_removes_schedules(env, monkeypatc
     assert (asked.priority, asked.channel_id) == (2, "schedule:nightly")
     while "nightly  paused" not in (said := (await command("list"))[1]):
         await asyncio.sleep(0.05)
-    assert (await command("resume", "nightly"))[0] == 0
+    assert await command("resume", "nightly") == (0, "schedule nightly resumed\n")
+    assert await command("trigger", "nightly") == (
+        0,
+        "schedule nightly starts a run now; `executus schedule list` tells its id\n",
+    )
+    assert await command("pause", "nightly") == (0, "schedule nightly paused\n")
+    while "last run nightly-" not in (said := (await command("list"))[1]) or "next" in said:
+        await asyncio.sleep(0.05)
+    await env.client.get_workflow_handle(said.split("last run ")[1].split()[0]).terminate()
+    assert "nightly  paused  last run" in said
+    assert not said.rstrip().endswith("paused"), "what a person did not say is no note"
     assert (await command("pause", "nightly", "--note", "later"))[0] == 0
-    assert (await command("remove", "nightly"))[0] == 0, said
+    while "later" not in (said := (await command("list"))[1]):
+        await asyncio.sleep(0.05)
+    assert await command("remove", "nightly") == (0, "schedule nightly removed\n"), said
     assert await command("trigger", "nightly") == (
         2,
         "executus: no schedule nightly; `executus schedule list` shows them\n",

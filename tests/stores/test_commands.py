@@ -343,6 +343,9 @@ def test_a_cap_that_is_not_there_is_removed_in_words(say: Say, home: Path, scope
     [
         ["--every", "5m"],
         ["--install", "--every", "0s"],
+        ["--install", "--every", "25h"],
+        ["--uninstall", "--install"],
+        ["--uninstall", "--grace", "1m"],
         ["--install", "--database", "sqlite:///other.db"],
         ["--grace", "999999w"],
         ["--lost-after", "soon"],
@@ -374,3 +377,9 @@ def test_sweep_says_what_it_did_and_installs_a_schedule(
     assert "looked at 1: 1 swept" in out
     assert "every 1:00:00" in say("sweep", "--install", "--every", "1h")[1]
     assert "updated: every 2:00:00" in say("sweep", "--install", "--every", "2h")[1]
+    code, out, err = say("schedule", "list")
+    assert code == 0
+    assert "sweeps are on the schedule executus-sweep; `executus sweep --uninstall` ends" in err
+    assert say("sweep", "--uninstall") == (0, "schedule executus-sweep removed\n", "")
+    assert say("sweep", "--uninstall") == (0, "schedule executus-sweep is not there\n", "")
+    assert "sweeps are on" not in say("schedule", "list")[2]
