@@ -53,7 +53,8 @@ def verify(*, run: str | None, head: str | None, database: str | None) -> int:
         place = "the run's row" if found.seq is None else f"entry {found.seq}"
         click.echo(f"BROKEN {clean_line(found.run_id, MAX_LINE)}: {place}: {found.what}")
     if head is not None and closed != head:
-        click.echo(f"BROKEN {run}: its head is not {clean_line(head, MAX_LINE)}")
+        given = clean_line(head, MAX_LINE)
+        click.echo(f"BROKEN {run}: its head is {closed or 'none (it has no close)'}, not {given}")
         return codes.FAILED
     if proof.ok and (run is None or proof.runs):
         click.echo(f"ok: {proof.runs} runs, {proof.entries} entries")

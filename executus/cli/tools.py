@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,12 +16,13 @@ from executus.cli import exit as codes
 from executus.cli.compose import app_option, compose, load_app
 from executus.errors import ToolError
 from executus.mcp.listing import Listing
-from executus.mcp.names import Reference
+from executus.mcp.names import LAST_WORDS, Reference
 from executus.plan import ToolDef
 from executus.sanitize import clean_line
 from executus.settings import load_settings
 from executus.tools.tool import RESERVED
 
+MCP_LOGGER = "executus.mcp"
 WIDTH = 32
 """Columns of a name, where it fits."""
 
@@ -45,6 +49,39 @@ class Line:
             return f"{self.name:{WIDTH}}  PROBLEM {self.problem}"
         shown = f"  as {self.model_name}" if self.model_name else ""
         return f"{self.name:{WIDTH}}  {self.effect or 'all its tools':13}  {self.source}{shown}"
+
+
+class Logged(logging.Handler):
+    """What a pool logs of servers that end: the list says it, and their last words with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See base class."""
+        self._messages.append(record.getMessage())
+
+    @contextmanager
+    def instead_of_stderr(self, name: str) -> Generator[None]:
+        """Take what is logged below `name`."""
+        logger = logging.getLogger(name)
+        before = logger.propagate
+        logger.propagate = False
+        logger.addHandler(self)
+        try:
+            yield
+        finally:
+            logger.removeHandler(self)
+            logger.propagate = before
+
+    def last_words(self, server: str) -> str:
+        """What a server said on stderr before it ended; meant for its host, so in no run."""
+        for message in self._messages:
+            if message.startswith(f"MCP server {server} "):
+                _, mark, words = message.partition(LAST_WORDS)
+                return f"{mark}{words}"
+        return ""
 
 
 @click.command()
@@ -79,16 +116,19 @@ def _own(host: Host) -> list[Line]:
 async def _asked(host: Host) -> list[Line]:
     """The tools of every server, as it offers them now."""
     names = list(host.mcp.servers)
-    async with host.mcp.serving():
-        answers = await asyncio.gather(
-            *(host.mcp.listing(name) for name in names), return_exceptions=True
-        )
+    logged = Logged()
+    with logged.instead_of_stderr(MCP_LOGGER):
+        async with host.mcp.serving():
+            answers = await asyncio.gather(
+                *(host.mcp.listing(name) for name in names), return_exceptions=True
+            )
     lines: list[Line] = []
     for name, answer in zip(names, answers, strict=True):
         if isinstance(answer, Listing):
             lines += _listed(host, name, answer)
         elif isinstance(answer, ToolError):
-            lines.append(_whole(host, name, problem=str(answer)))
+            words = logged.last_words(name)
+            lines.append(_whole(host, name, problem=f"{answer}{words}"))
         else:
             raise answer
     return lines

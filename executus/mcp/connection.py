@@ -26,6 +26,7 @@ from executus.errors import ExecutusError, ToolError, ToolLost
 from executus.mcp.failures import McpDown, SessionGone, said, what_failed
 from executus.mcp.http import BoundedClient, http
 from executus.mcp.listing import MAX_TOOLS, Listing, read_listing
+from executus.mcp.names import LAST_WORDS
 from executus.mcp.server import VARIABLE, McpServer
 from executus.mcp.stdio import Child, stdio
 from executus.mcp.wire import NOT_SENT
@@ -195,7 +196,7 @@ class Connection:
 
     def _tell(self) -> None:
         words = self._child.stderr if self._child is not None else ""
-        last = f"; its last words: {said(self._secrets.hide(words))}" if words else ""
+        last = f"{LAST_WORDS}{said(self._secrets.hide(words))}" if words else ""
         logger.warning("MCP server %s %s%s", self.server.name, self.ended, last)
 
     # -- requests ------------------------------------------------------------------------------

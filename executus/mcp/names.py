@@ -13,6 +13,8 @@ MAX_NAME = 64
 """What OpenAI and Anthropic both accept."""
 MARK = 8
 """Hex digits that tell apart what would have one name."""
+LAST_WORDS = "; its last words: "
+"""In a log, before what a server said on stderr when it ended."""
 UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 
 

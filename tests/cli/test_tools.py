@@ -17,6 +17,13 @@ trust_annotations = true
 [servers.bare.effects]
 echo = "pure"
 """
+SILENT = """
+[servers.gone]
+url = "http://127.0.0.1:9/mcp"
+[servers.dead]
+command = "sh"
+args = ["-c", "echo no licence >&2; exit 3"]
+"""
 
 
 @pytest.fixture
@@ -38,9 +45,9 @@ def test_what_an_agent_may_name_is_listed_without_asking_servers(servers, capsys
 
 
 def test_servers_are_asked_and_the_silent_one_is_named(servers: Path, executus):
-    servers.write_text(SERVERS + '[servers.gone]\nurl = "http://127.0.0.1:9/mcp"\n')
-    code, out, _ = executus("tools", "--mcp", "--json")
-    assert code == 1
+    servers.write_text(SERVERS + SILENT)
+    code, out, err = executus("tools", "--mcp", "--json")
+    assert (code, err) == (1, ""), "each problem is told once, in the list"
     shown = {line["name"]: line for line in map(json.loads, out.splitlines())}
     assert shown["mcp:bare/echo"] == {
         "name": "mcp:bare/echo",
@@ -49,6 +56,8 @@ def test_servers_are_asked_and_the_silent_one_is_named(servers: Path, executus):
         "model_name": "bare__echo",
     }
     assert shown["mcp:bare/env"]["effect"] == "once"
+    dead = "MCP server `dead` exited with code 3; its last words: no licence"
+    assert shown["mcp:dead"]["problem"] == dead
     assert shown["mcp:gone"]["problem"] == "MCP server `gone` cannot be reached (ConnectError)"
 
 

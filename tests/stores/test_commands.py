@@ -181,7 +181,10 @@ def test_audit_verify_compares_with_the_head_that_was_kept_elsewhere(say: Say, u
     fill(url, head)
     options = ("--database", url)
     assert say("audit", "verify", "run", "--head", heads[0], *options)[0] == 0
-    assert say("audit", "verify", "run", "--head", "0" * 64, *options)[0] == 1
+    code, out, _ = say("audit", "verify", "run", "--head", "abc", *options)
+    assert (code, out) == (1, f"BROKEN run: its head is {heads[0]}, not abc\n")
+    out = say("audit", "verify", "open", "--head", "abc", *options)[1]
+    assert out == "BROKEN open: its head is none (it has no close), not abc\n"
     assert say("audit", "verify", "--head", "0" * 64, *options)[0] == 2
 
 
