@@ -5,13 +5,15 @@ Start Temporal (`temporal server start-dev`, or a cluster: TEMPORAL_ADDRESS), th
 """
 
 import asyncio
+import sys
 
 from temporalio.worker import Worker
 
 from executus import RunnableAgent
-from executus.cli.exit import OK, leave
+from executus.cli.exit import OK, USAGE, leave
 from executus.cli.signals import stop_event
 from executus.connect import connect, load_profile
+from executus.errors import UserError
 from executus.plugin import ExecutusPlugin
 from executus.settings import load_settings
 from executus.tools import tool
@@ -35,5 +37,9 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except UserError as error:  # a wrong address or setting: a line says it, no traceback
+        print(f"worker: {error}", file=sys.stderr)
+        leave(USAGE)
     leave(OK)  # a process that used Temporal may abort in interpreter shutdown (cli/exit.py)

@@ -14,6 +14,22 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from executus.errors import ConfigError
 
+SET = (
+    "check TEMPORAL_ADDRESS (and TEMPORAL_TLS, TEMPORAL_API_KEY), or unset it: commands of "
+    "`executus` then use the embedded server"
+)
+UNSET = "start a server (`temporal server start-dev`), or set TEMPORAL_ADDRESS"
+"""Ways out, with an address and without one."""
+CAUSES = {
+    "Connection refused": "connection refused",
+    "failed to lookup address information": "failed to lookup address information",
+    "InvalidCertificate": "invalidCertificate",
+    "InvalidContentType": "the server does not speak TLS, which TEMPORAL_TLS or TEMPORAL_API_KEY "
+    "switched on (TEMPORAL_TLS=false switches it off)",
+    "http2 error": "what answers does not speak Temporal's protocol; a server with TLS needs "
+    "TEMPORAL_TLS=true",
+}
+"""A mark in the SDK's text -> what it means."""
 CLOUD_SUFFIXES = (".tmprl.cloud", ".api.temporal.io")
 
 
@@ -42,14 +58,18 @@ async def connect(
     """
     config = profile.to_client_connect_config()
     address = config.setdefault("target_host", "localhost:7233")
+    _check_address(address)
+    way_out = SET if profile.address else UNSET
     try:
         async with asyncio.timeout(seconds):
             client = await Client.connect(**config, plugins=plugins)
             await _check_namespace(client)
     except TimeoutError:
-        raise ConfigError(_unreachable(address, f"no answer within {seconds:g} s")) from None
+        why = f"no answer within {seconds:g} s"
+        raise ConfigError(f"cannot reach Temporal at {address}: {why}; {way_out}") from None
     except (RuntimeError, RPCError, ValueError) as error:
-        raise ConfigError(_unreachable(address, _short(str(error)))) from None
+        why = _short(str(error))
+        raise ConfigError(f"cannot reach Temporal at {address}: {why}; {way_out}") from None
     return client
 
 
@@ -79,20 +99,20 @@ async def _check_namespace(client: Client) -> None:
             raise
 
 
-def _unreachable(address: str, why: str) -> str:
-    return (
-        f"cannot reach Temporal at {address}: {why}; check TEMPORAL_ADDRESS (and TEMPORAL_TLS, "
-        f"TEMPORAL_API_KEY), or unset it to use the embedded server"
-    )
+def _check_address(address: str) -> None:
+    """Refuse an URL: the SDK takes one with a warning, and https among them as plain text."""
+    scheme, found, rest = address.partition("://")
+    if found:
+        tls = ", with TEMPORAL_TLS=true" if scheme.lower() == "https" else ""
+        raise ConfigError(
+            f"TEMPORAL_ADDRESS is {address}, and takes host:port without {scheme}://; write "
+            f"{rest.rstrip('/') or 'localhost:7233'}{tls}"
+        )
 
 
 def _short(text: str) -> str:
     """The cause in few words: the SDK's text nests three Rust errors around it."""
-    for mark in (
-        "Connection refused",
-        "failed to lookup address information",
-        "InvalidCertificate",
-    ):
+    for mark, told in CAUSES.items():
         if mark in text:
-            return mark[0].lower() + mark[1:]
+            return told
     return text.removeprefix("Failed client connect: ")[:300]

@@ -115,6 +115,20 @@ def test_worker_py_serves_a_host_of_its_own(start, executus) -> None:
     assert err == ""
 
 
+def test_worker_py_without_a_server_is_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "worker.py")],
+        env={"PATH": "/usr/bin:/bin", "TEMPORAL_ADDRESS": "127.0.0.1:1"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("worker: cannot reach Temporal at 127.0.0.1:1: connection")
+    assert done.stderr.count("\n") == 1
+
+
 async def test_the_worker_sweeps_when_a_schedule_tells_it_to(start, executus) -> None:
     worker = start(["worker", "--dev"])
     address = json.loads(first_line(worker, r'\{.*"serving".*\}').group())["address"]
