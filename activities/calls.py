@@ -18,7 +18,7 @@ from executus.activities.host import Host
 from executus.budget import BudgetCall, BudgetDecision, BudgetMeter
 from executus.contracts import BUDGET_DENIED, MODEL_ERROR, ModelFailure
 from executus.errors import ModelError
-from executus.estimate import text_tokens
+from executus.estimate import text_tokens, tool_tokens
 from executus.models.chain import Answer, AttemptMemory, ChainFailed, answer
 from executus.models.provider import ModelReply, ModelRequest
 from executus.plan import ModelTarget, Price, RunPlan
@@ -214,7 +214,7 @@ def _estimate(
     if request.output_schema is not None:
         tokens_in += text_tokens(str(request.output_schema))
     tokens_in += sum(item.tokens for item in request.messages)
-    tokens_in += sum(text_tokens(str(tool.parameters)) + 16 for tool in request.tools)
+    tokens_in += sum(tool_tokens(t.name, t.description, t.parameters) for t in request.tools)
     price = target.price
     return BudgetCall(
         run_id=run_id,

@@ -30,8 +30,8 @@ from executus.rows import hidden, model_row
 from executus.sanitize import cap_text
 from executus.transcript import view
 
-SUMMARY_TOKENS = 2_048
-"""Upper bound of a summary."""
+SUMMARY_TOKENS = 8_192
+"""Upper bound of a summary, and of what a model thinks before it writes one."""
 SUMMARY_BYTES = 32_768
 """Bytes of a summary that are kept."""
 RESULT_BYTES = 8_192
@@ -54,7 +54,10 @@ class Compact:
 
     @activity.defn(name=COMPACT)
     async def compact(self, step: CompactInput) -> CompactOutput:
-        """A summary of the range, an earlier summary in it included."""
+        """A summary of the range, an earlier summary in it included.
+
+        Empty when the model refused, was cut or said nothing: it was paid for, and folds nothing.
+        """
         calls = ModelCalls(self._host, step.key.run_id, step.step_id, step.seconds_left)
         async with beating(calls.details):
             try:
@@ -74,15 +77,16 @@ class Compact:
                 model=target.model,
                 system_prompt=INSTRUCTIONS,
                 messages=[WireMessage(Message.user(text))],
-                max_output_tokens=SUMMARY_TOKENS,
+                max_output_tokens=min(SUMMARY_TOKENS, plan.bounds.max_output_tokens),
                 timeout=min(plan.bounds.model_call_seconds, calls.seconds_left),
                 cache_key=f"{step.key.run_id}/compact",
             )
 
         answer = await calls.ask(plan, plan.summary_targets or plan.targets, build)
+        written = answer.reply.message.text if answer.reply.stop == "end" else ""
         summary = Message(
             role="summary",
-            parts=(TextPart(text=cap_text(answer.reply.message.text, SUMMARY_BYTES).text),),
+            parts=(TextPart(text=cap_text(written, SUMMARY_BYTES).text),),
             fold=Fold(start=step.start, end=step.end),
         )
         output = CompactOutput(

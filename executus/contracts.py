@@ -204,7 +204,7 @@ class CompactOutput(Data):
     """Output of `executus.compact`."""
 
     summary: Message
-    """Role summary, with its fold set."""
+    """Role summary, with its fold set; without text where there is none."""
     usage: Usage
     """Tokens of the summary call."""
     cost_micro_usd: int | None = None

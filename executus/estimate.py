@@ -5,6 +5,10 @@ never makes more tokens than bytes (reliability.md D.2). Too many is the safe si
 early and a reservation is returned; too few overruns.
 """
 
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
 from executus.message import (
     FilePart,
     ImagePart,
@@ -19,6 +23,8 @@ from executus.message import (
 BYTES_PER_TOKEN = 3
 MESSAGE_TOKENS = 8
 """Role, delimiters and ids around each message."""
+TOOL_TOKENS = 16
+"""Delimiters around each tool's definition."""
 IMAGE_TOKENS = 1_600
 """Anthropic's bound for one image at its largest useful size; OpenAI's is below 1,500."""
 
@@ -43,6 +49,12 @@ def part_tokens(part: Part) -> int:
             return IMAGE_TOKENS
         case FilePart():
             return len(part.data) // 2
+
+
+def tool_tokens(name: str, description: str, parameters: Mapping[str, JsonValue]) -> int:
+    """Estimated tokens of a tool's definition, which goes with every request."""
+    said = text_tokens(name) + text_tokens(description) + text_tokens(str(parameters))
+    return TOOL_TOKENS + said
 
 
 def message_tokens(message: Message) -> int:

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from executus.estimate import IMAGE_TOKENS, message_tokens, part_tokens
+from executus.estimate import IMAGE_TOKENS, message_tokens, part_tokens, tool_tokens
 from executus.message import (
     FilePart,
     ImagePart,
@@ -39,3 +39,10 @@ def test_no_kind_of_part_is_left_out_above() -> None:
 
 def test_an_image_counts_whatever_its_bytes() -> None:
     assert part_tokens(ImagePart(mime="image/png", data=b"x")) == IMAGE_TOKENS
+
+
+def test_all_of_a_tools_definition_counts():
+    bare = tool_tokens("t", "", {})
+    assert tool_tokens("t", "word " * 300, {}) >= bare + 500
+    assert tool_tokens("t" * 90, "", {}) >= bare + 29
+    assert tool_tokens("t", "", {"type": "object", "title": "x" * 900}) >= bare + 300

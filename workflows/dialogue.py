@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from executus.estimate import message_tokens, text_tokens
+from executus.estimate import message_tokens, text_tokens, tool_tokens
 from executus.message import Message, ToolResultPart
 from executus.plan import RunPlan
 from executus.status import Reason, Status
@@ -83,8 +83,7 @@ class Dialogue:
             count, tokens = self._measured
             return tokens + sum(message_tokens(m) for m in self.messages[count:])
         fixed = text_tokens(self._plan.instructions) + sum(
-            text_tokens(tool.description) + text_tokens(str(tool.parameters))
-            for tool in self._plan.tools
+            tool_tokens(tool.name, tool.description, tool.parameters) for tool in self._plan.tools
         )
         schema = self._plan.output_schema
         fixed += text_tokens(str(schema)) if schema is not None else 0

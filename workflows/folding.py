@@ -51,9 +51,10 @@ class Folding:
         self.count += 1
         summary = await self._engine.compact(f"c{self.count}", fold)
         self._engine.checkpoint()
-        if summary is None or not shrinks(messages, fold, summary):
+        empty = summary is None or not summary.text.strip()
+        if summary is None or empty or not shrinks(messages, fold, summary):
             self.retry_from = int(before * RETRY_GROWTH)
-            why = "no summary" if summary is None else "the summary would not shrink it"
+            why = "no summary" if empty else "the summary would not shrink it"
             self._ledger.event("compaction_failed", why, self._engine.now(), tokens=before)
             return False
         self._dialogue.say(summary)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from executus import Defaults, Reason, Status
 from executus.models.registry import Models
 from executus.models.scripted import Say, Scripted, call, fail, hang, say
@@ -76,6 +78,28 @@ async def run(env, reader, summariser):
         out = await k.run(None, model_tier="reader", tools=NAMES, prompt="read it all")
         await assert_closed_once(k, out)
         return out, await k.audit.rows(out.result.run_id)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Say(text="", stop="length"),
+        Say(text="", stop="end"),
+        Say(text="I cannot help with that.", stop="refusal"),
+        Say(text="The goal is to", stop="length"),
+    ],
+    ids=["thought only", "empty", "refused", "cut"],
+)
+async def test_a_summary_that_is_none_folds_nothing_and_is_paid_for(env, reply):
+    reader, summariser = Reader(), Summariser(reply)
+    out, entries = await run(env, reader, summariser)
+    assert (out.result.status, out.result.output) == (Status.OK, "all read")
+    names = [entry.name for entry in entries]
+    assert ("compaction_failed" in names, "compaction_fired" in names) == (True, False)
+    assert [len(texts) for texts in reader.shown] == list(range(1, 2 * TURNS + 2, 2)), "all of it"
+    folds = [step for step in out.result.steps if step.kind == "compact"]
+    assert folds
+    assert all(step.usage.model_calls == 1 for step in folds)
 
 
 async def test_messages_are_folded_once_and_not_at_every_turn(env):
