@@ -4,11 +4,14 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import click
+from click.core import ParameterSource
+from pydantic import SecretStr
 
 from executus.cli import exit as codes
 from executus.cli.compose import Composition, compose, load_app
 from executus.cli.records import database_option, with_database
 from executus.cli.span import SPAN
+from executus.cli.text import ID
 from executus.errors import ConfigError, RequestError, StoreError
 from executus.letter import DeadLetter
 from executus.redelivery import Redelivered, Redelivery
@@ -32,6 +35,7 @@ def deliveries(
 ) -> None:
     """List outcomes that did not reach their receiver, the oldest first."""
     if context.invoked_subcommand is not None:
+        _refuse_typed(context, context.invoked_subcommand)
         return
 
     async def work(store: Database) -> list[DeadLetter]:
@@ -42,10 +46,19 @@ def deliveries(
 
 
 @deliveries.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, type=ID)
 @click.option("--all", "everything", is_flag=True, help="All that wait.")
 @click.option("--app", metavar="MODULE:ATTR", help="The ExecutusPlugin whose delivery is used.")
-def retry(*, run: str | None, everything: bool, app: str | None) -> int:
+@database_option
+@click.pass_context
+def retry(
+    context: click.Context,
+    *,
+    run: str | None,
+    everything: bool,
+    app: str | None,
+    database: str | None,
+) -> int:
     """Deliver what is left of one RUN again, or --all.
 
     Each has the id it had before, so a receiver that got it after all knows it. Two of these
@@ -53,7 +66,11 @@ def retry(*, run: str | None, everything: bool, app: str | None) -> int:
     """
     if (run is None) != everything:
         raise click.UsageError("give a RUN, or --all")
+    if app is not None and "database" in _typed(context):
+        raise click.UsageError("--app has Ports of its own that say where: no --database with it")
     settings = load_settings()
+    if database is not None:
+        settings = settings.model_copy(update={"database_url": SecretStr(database)})
     composition = load_app(app, settings) if app is not None else compose(settings)
     results = asyncio.run(_retry(composition, run))
     if run is not None and not results:
@@ -64,19 +81,40 @@ def retry(*, run: str | None, everything: bool, app: str | None) -> int:
 
 
 @deliveries.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, type=ID)
 @click.option("--older-than", type=SPAN, help="Such as 30d: what failed last before that.")
 @database_option
 def drop(*, run: str | None, older_than: timedelta | None, database: str | None) -> None:
     """Forget what is left of one RUN, or what is --older-than; nothing is delivered."""
-    if run is None and older_than is None:
+    if (run is None) == (older_than is None):
         raise click.UsageError("give a RUN, or --older-than")
     before = None if older_than is None else datetime.now(UTC) - older_than
 
     async def work(store: Database) -> int:
         return await SqlLetters(store).drop(run, before=before)
 
-    click.echo(f"forgot {with_database(database, work)}")
+    many = with_database(database, work)
+    if run is not None and not many:
+        raise RequestError(f"nothing is left of run `{run}`; `executus deliveries --all` lists all")
+    click.echo(f"forgot {many}")
+
+
+def _typed(context: click.Context) -> list[str]:
+    """Names of the options that were typed, as opposed to those of the environment."""
+    typed = ParameterSource.COMMANDLINE
+    return [name for name in context.params if context.get_parameter_source(name) is typed]
+
+
+def _refuse_typed(context: click.Context, subcommand: str) -> None:
+    """Refuse options of the list before a subcommand: it would not have heard of them."""
+    typed = set(_typed(context))
+    options = [option for option in context.command.params if option.name in typed]
+    if options:
+        names = ", ".join(option.opts[0] for option in options)
+        raise click.UsageError(
+            f"{names} before `{subcommand}` is for the list: write the options of `{subcommand}` "
+            f"behind it (executus deliveries {subcommand} --help)"
+        )
 
 
 async def _retry(composition: Composition, run: str | None) -> list[Redelivered]:

@@ -14,8 +14,10 @@ from executus.envelope import delivery_item
 from executus.errors import StoreError
 from executus.letter import DeadLetter, DeliveryReceipt
 from executus.plugin import ExecutusPlugin
-from executus.ports import Ports
+from executus.ports import DeadLetters, Ports
+from executus.stores.database import Database
 from executus.stores.memory_letters import MemoryLetters
+from executus.stores.sql_letters import SqlLetters
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -38,6 +40,9 @@ def test_a_run_is_delivered_to_a_file_of_its_own(executus, tmp_path):
         ("deliveries retry r --all", "give a RUN, or --all"),
         ("deliveries retry --all --app executus.plugin:ExecutusPlugin", "no `delivery`"),
         ("deliveries drop", "give a RUN, or --older-than"),
+        ("deliveries drop r --older-than 3d", "give a RUN, or --older-than"),
+        ("deliveries --all --limit 5 retry r", "--all, --limit before `retry`"),
+        ("deliveries retry r --database x --app a:b", "no --database with it"),
     ],
 )
 def test_a_wrong_call_names_the_way_out(call, says, capsys):
@@ -62,8 +67,7 @@ class Receiver:
         return DeliveryReceipt(id=item.id, target=shown, delivered_at=LONG_AGO, attempts=1)
 
 
-async def _with_three_letters() -> Failing:
-    letters = Failing()
+async def _keep_three(letters: DeadLetters) -> None:
     for number in range(1, 4):
         run_id, target = f"r{number}", DeliveryTarget(kind="file")
         ended = {"status": Status.OK, "reason": Reason.ANSWER, "started_at": LONG_AGO}
@@ -72,11 +76,43 @@ async def _with_three_letters() -> Failing:
         known = {"id": f"d{number}", "run_id": run_id, "target": target.shown, "status": "ok"}
         letter = DeadLetter(**known, attempts=1, error="down", failed_at=LONG_AGO, item=item)
         await letters.keep(letter)
-    return letters
+
+
+def test_the_database_that_is_named_is_the_one_that_is_changed(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    urls = [f"sqlite:///{tmp_path / name}" for name in ("one.db", "two.db")]
+    for url in urls:
+        asyncio.run(_keep_in(url))
+    monkeypatch.setenv("EXECUTUS_DATABASE_URL", urls[0])
+
+    assert invoke(["deliveries", "--database", urls[1], "drop", "r1"]) == 2
+    assert "--database before `drop`" in capsys.readouterr().err
+    assert invoke(["deliveries", "drop", "r1", "--database", urls[1]]) == 0
+    assert capsys.readouterr().out == "forgot 1\n"
+    assert invoke(["deliveries", "drop", "r1", "--database", urls[1]]) == 2
+    assert "nothing is left of run `r1`" in capsys.readouterr().err
+
+    assert invoke(["deliveries", "retry", "r2", "--database", urls[1]]) == 0
+    monkeypatch.setenv("EXECUTUS_DATABASE", urls[1])
+    assert invoke(["deliveries", "retry", "r3"]) == 0
+    assert invoke(["deliveries"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "delivered r2 to file, attempt 2",
+        "delivered r3 to file, attempt 2",
+    ]
+    assert invoke(["deliveries", "--database", urls[0]]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+async def _keep_in(url: str) -> None:
+    database = Database(url, auto_migrate=True)
+    await _keep_three(SqlLetters(database))
+    await database.close()
 
 
 def test_a_store_that_goes_away_in_a_retry_does_not_hide_what_was_delivered(capsys, monkeypatch):
-    letters = asyncio.run(_with_three_letters())
+    letters = Failing()
+    asyncio.run(_keep_three(letters))
     plugin = ExecutusPlugin(ports=Ports(delivery=Receiver(), letters=letters))
     monkeypatch.setattr(deliveries, "compose", lambda settings: Composition(plugin=plugin))
     assert invoke(["deliveries", "retry", "--all"]) == 1
