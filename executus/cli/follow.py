@@ -47,7 +47,7 @@ class Follower:
     """Waits for a run's result and shows its steps meanwhile.
 
     The first Ctrl-C stops the run by its `cancel` signal and goes on waiting: the result of a
-    stopped run is worth having. The second one, and SIGTERM, leave the run alone.
+    stopped run is worth having. The second one does not wait; SIGTERM leaves the run alone.
     """
 
     def __init__(
@@ -55,6 +55,8 @@ class Follower:
     ) -> None:
         self.interrupted = False
         """Whether Ctrl-C was pressed."""
+        self.stopping = False
+        """Whether the run was told to stop."""
         self._runs = runs
         self._run_id = run_id
         self._view = view
@@ -84,9 +86,10 @@ class Follower:
             if self.interrupted:
                 return
             self.interrupted = True
-            self._view.note("stopping the run; Ctrl-C again leaves it going")
+            self._view.note("stopping the run; Ctrl-C again does not wait for its result")
             try:
                 await self._runs.cancel(self._run_id, "Ctrl-C", by=user())
+                self.stopping = True
             except (RPCError, ExecutusError) as error:
                 self._view.note(f"cannot stop it: {error}")
 

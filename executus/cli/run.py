@@ -73,9 +73,10 @@ def run(
 
     Without --agent, the demo agent answers from the files of a folder. With workers on the task
     queue they do the work; otherwise this process does. Ctrl-C stops the run and shows what it
-    has; a second Ctrl-C leaves it going.
+    has; a second Ctrl-C does not wait for that. SIGTERM leaves the run going.
 
-    Exit code: 0 the run's status is ok, 1 any other status, 2 a wrong call, 130 Ctrl-C.
+    Exit code: 0 the run's status is ok, 1 any other status, 2 a wrong call, 130 Ctrl-C, 143
+    SIGTERM.
     """
     if prompt is None and run_id is None:
         raise click.UsageError("give a PROMPT, or --id to follow a run")

@@ -134,7 +134,7 @@ async def _follow(session: Session, console: Console) -> int:
         if result is not None:
             view.finish(result)
     if result is None:
-        _say(console, _left(session))
+        _say(console, _left(session, stopping=follower.stopping))
         return codes.INTERRUPTED if follower.interrupted else codes.TERMINATED
     _tell(session, console, result)
     if follower.interrupted:
@@ -194,12 +194,13 @@ def _say(console: Console, lines: Sequence[str]) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _left(session: Session) -> list[str]:
-    """How to find a run that was left alone."""
+def _left(session: Session, *, stopping: bool) -> list[str]:
+    """How to find a run that we do not wait for, and what becomes of it."""
     goes_on = "when a worker takes it again" if session.here else "on its worker"
+    does = f"is being stopped, {goes_on}" if stopping else f"continues {goes_on}"
     lines = [
-        f"left the run {session.run_id}; it continues {goes_on}",
-        labelled("follow it", f"executus run --id {session.run_id}"),
+        f"left the run {session.run_id}; it {does}",
+        labelled("its result" if stopping else "follow it", f"executus run --id {session.run_id}"),
     ]
     link = session.place.link(session.client, session.run_id)
     return [*lines, labelled("ui", link)] if link else lines

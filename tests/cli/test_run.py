@@ -84,7 +84,24 @@ def test_ctrl_c_stops_the_run_and_shows_what_it_has(start) -> None:
     result = RunResult.model_validate_json(out)
     assert process.returncode == 130
     assert (result.status, result.reason) == (Status.CANCELLED, Reason.CANCEL_SIGNAL)
-    assert "stopping the run; Ctrl-C again leaves it going" in err
+    assert "stopping the run; Ctrl-C again does not wait for its result" in err
+
+
+def test_a_second_ctrl_c_says_that_the_run_is_being_stopped(start) -> None:
+    with SilentModel() as model:
+        worker = start(["worker", "--dev"], **model.variables)
+        assert any("serving" in line for line in worker.stderr)
+        process = start(["run", "--id", "z1", QUESTION], **model.variables)
+        assert model.called.wait(60)
+        worker.send_signal(signal.SIGSTOP)  # so that the run cannot end between the two
+        process.send_signal(signal.SIGINT)
+        assert any("stopping the run" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "left the run z1; it is being stopped, on its worker" in err
+    assert "its result executus run --id z1" in err
+    assert "continues" not in err
 
 
 def test_a_run_that_was_left_is_found_again_by_its_id(start, executus) -> None:
