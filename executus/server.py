@@ -22,6 +22,7 @@ from temporalio.envconfig import ClientConfigProfile
 
 from executus.data import Data
 from executus.errors import ConfigError
+from executus.folder import make_writable
 from executus.server_program import HOST, download_program, find_program, server_command
 
 READY_SECONDS = 30.0
@@ -81,11 +82,7 @@ class EmbeddedServer:
         return ClientConfigProfile(address=self.address, namespace=self.namespace)
 
     async def __aenter__(self) -> Self:
-        try:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            msg = f"cannot create {self.data_dir}: {error.strerror}; set EXECUTUS_DATA_DIR"
-            raise ConfigError(msg) from None
+        make_writable(self.data_dir)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._lock("server.users", shared=True))
             async with self._lock("server.start", shared=False):

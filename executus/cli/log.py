@@ -13,6 +13,7 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from executus.folder import make_writable
 from executus.redact import Redactor
 
 FIELDS = ("temporal_workflow", "temporal_activity")
@@ -51,8 +52,12 @@ def to_stderr() -> None:
 
 
 def to_file(path: Path) -> None:
-    """Log to a file, as `run` does: its terminal shows the run."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Log to a file, as `run` does: its terminal shows the run.
+
+    Raises:
+        ConfigError: its folder cannot be written.
+    """
+    make_writable(path.parent)
     _install(logging.FileHandler(path, mode="w", delay=True, encoding="utf-8"))
 
 

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from executus.data import Data
 from executus.errors import ConfigError
 from executus.explain import explain
+from executus.folder import make_writable
 
 DIGEST = r"^[0-9a-f]{64}$"
 LOCK_SECONDS = 10.0
@@ -91,9 +92,9 @@ def changing(path: Path, guard: Path) -> Generator[Lock]:
     """The lock file, while no other command changes it. `guard`: a file to hold on to.
 
     Raises:
-        ConfigError: somebody else holds it for too long.
+        ConfigError: somebody else holds it for too long, or the guard's folder cannot be written.
     """
-    guard.parent.mkdir(parents=True, exist_ok=True)
+    make_writable(guard.parent)
     with guard.open("a") as file:
         # Without such locks (Windows), two commands at the same moment are not told apart.
         with contextlib.suppress(ImportError):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from executus.errors import ConfigError
+from executus.folder import make_folder
 from executus.packs.content import content_digest, read_content
 
 
@@ -52,7 +53,7 @@ class PackStore:
         return files if content_digest(files) == digest else None
 
     def _write(self, digest: str, files: Mapping[str, bytes]) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root)
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self.root))
         try:
             for path, data in files.items():

@@ -21,11 +21,13 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from executus.errors import ConfigError, StoreError
+from executus.errors import StoreError
+from executus.folder import make_folder
 from executus.stores.backend import TIMEOUT, T, Work, ended, whole
 from executus.stores.dialects import BEGUN, begin_sqlite, set_up_sqlite
 from executus.stores.prepared import driver
 
+FOLDER_SETTING = "EXECUTUS_DATA_DIR, or EXECUTUS_DATABASE_URL"
 READERS = 4
 """Threads that read at the same time."""
 TOGETHER = 64
@@ -65,7 +67,7 @@ class SqliteBackend:
     def __init__(self, url: URL) -> None:
         self._memory = not url.database or url.database == ":memory:"
         if url.database and not self._memory:
-            _make_folder(Path(url.database))
+            make_folder(Path(url.database).parent, mode=0o700, setting=FOLDER_SETTING)
         self._engine = create_engine(
             url,
             hide_parameters=True,
@@ -166,16 +168,6 @@ class SqliteBackend:
             with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
                 connection.invalidate()
                 connection.close()
-
-
-def _make_folder(file: Path) -> None:
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"the database's folder {file.parent} cannot be made: {error.strerror}; name a file "
-            "that you may write"
-        ) from None
 
 
 def _commit(connection: Connection, batch: Sequence[Asked]) -> list[Outcome]:

@@ -1,9 +1,14 @@
+import errno
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from executus.cli.app import invoke
 from executus.errors import ConfigError
 from executus.settings import Settings, load_settings
+from tests.packs.packs import write_pack
 
 
 def test_every_default_works_without_an_environment() -> None:
@@ -60,3 +65,34 @@ def test_a_bad_list_names_its_variable(monkeypatch, name, value) -> None:
     monkeypatch.setenv(f"EXECUTUS_DELIVERY_{name}", value)
     with pytest.raises(ConfigError, match=f"EXECUTUS_DELIVERY_{name}"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", "hi"], ["worker", "--dev"], ["server"], ["audit", "list"], ["packs", "add", "skills"]],
+)
+def test_a_data_folder_that_cannot_be_made_is_one_line_with_its_setting(
+    monkeypatch, capsys, tmp_path: Path, arguments
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pack(tmp_path / "skills", "pdf", "One.")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EXECUTUS_DATA_DIR", "file/x")
+    assert invoke(arguments) == 2
+    _, err = capsys.readouterr()
+    assert err.startswith("executus: cannot create ")
+    assert "file/x" in err
+    assert ": Not a directory; set EXECUTUS_DATA_DIR" in err
+    assert err.count("\n") == 1
+
+
+def test_a_data_folder_that_takes_no_files_is_one_line_with_its_setting(
+    monkeypatch, capsys, tmp_path: Path
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setenv("EXECUTUS_DATA_DIR", str(tmp_path))
+    assert invoke(["run", "hi"]) == 2
+    assert f"executus: cannot write to {tmp_path}: Read-only file" in capsys.readouterr().err
