@@ -6,7 +6,10 @@ An ordinary Temporal client does all of this too; this is the short way.
 import asyncio
 import time
 import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
 
+from pydantic import ValidationError
 from temporalio.client import (
     Client,
     WorkflowHandle,
@@ -31,6 +34,7 @@ from executus.contracts import (
 from executus.data import Data, json_bytes
 from executus.endings import QUERY_SECONDS, read_ending, read_state
 from executus.errors import RequestError
+from executus.explain import explain
 from executus.files import FileScope
 from executus.forks import fork_request
 from executus.message import InputFile
@@ -163,7 +167,13 @@ class Runs:
         await self._client.get_workflow_handle(run_id).signal(SIGNAL_CANCEL, args=[reason, by])
 
     async def steer(self, run_id: str, text: str, *, by: str = "") -> None:
-        """Say something to a running agent: a user message before its next model call."""
+        """Say something to a running agent: a user message before its next model call.
+
+        Raises:
+            RequestError: nothing is said, or by a name of more than 255 characters.
+            RPCError: there is no such run, or it has ended.
+        """
+        _said(text, by)
         await self._client.get_workflow_handle(run_id).signal(SIGNAL_STEER, args=[text, by])
 
     async def steer_and_wait(
@@ -175,9 +185,9 @@ class Runs:
 
         Raises:
             UserError: there is no such run, it has ended, it takes no messages (it is stopping, or
-                too many wait), or no worker serves it.
+                too many wait), or no worker serves it; or as `steer` does.
         """
-        asked = SteerRequest(text=text, by=by)
+        asked = _said(text, by)
         return await update(
             self._client, run_id, UPDATE_STEER, asked, answer=SteerReceipt, update_id=message_id
         )
@@ -213,11 +223,30 @@ class Runs:
             UserError: the run has ended or gives its last answer, or the limit is not above the
                 present one.
         """
-        asked = RaiseLimits(tokens=tokens, micro_usd=micro_usd, iterations=iterations, by=by)
+        with _valid(RaiseLimits):
+            asked = RaiseLimits(tokens=tokens, micro_usd=micro_usd, iterations=iterations, by=by)
         return await self._update(run_id, UPDATE_RAISE_LIMITS, asked)
 
     async def _update(self, run_id: str, name: str, asked: Data) -> LiveState:
         return await update(self._client, run_id, name, asked, answer=LiveState)
+
+
+@contextmanager
+def _valid(kind: type[Data]) -> Generator[None]:
+    """Make a `kind` inside; what does not validate is a RequestError that names its fields."""
+    try:
+        yield
+    except ValidationError as error:
+        raise RequestError(explain(error, kind)) from None
+
+
+def _said(text: str, by: str) -> SteerRequest:
+    """What is said to a run, by signal as by update."""
+    with _valid(SteerRequest):
+        asked = SteerRequest(text=text, by=by)
+    if not text.strip():
+        raise RequestError("nothing to say: the text is empty")
+    return asked
 
 
 async def _staged(store: Files, request: RunRequest, run_id: str) -> RunRequest:

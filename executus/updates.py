@@ -14,6 +14,7 @@ from temporalio.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
     WorkflowUpdateStage,
 )
+from temporalio.exceptions import FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from executus.data import Data
@@ -29,6 +30,8 @@ goes on as a new execution. Asked again with the same id, nothing is said twice.
 ABORTED = "update was aborted"
 """The same of one that it had taken, and dropped with the workflow task that was to bring it; the
 status is UNAVAILABLE, as of a server that cannot be reached."""
+COMPLETED = "workflow execution already completed"
+"""What a server says of a run that has ended; of one that is not there it has the same status."""
 LONGEST_PAUSE = 2.0
 """Seconds between two such tries: 0.1, doubling up to this."""
 
@@ -57,7 +60,10 @@ async def update(
         sent = await _accepted(handle, name, asked, answer, own_id)
         said: Said = await sent.result()
     except WorkflowUpdateFailedError as error:
-        raise UserError(str(error.cause)) from None
+        # What the run says; str() would put the failure's type before it.
+        said_no = error.cause
+        text = said_no.message if isinstance(said_no, FailureError) else str(said_no)
+        raise UserError(f"run {run_id}: {text}") from None
     except WorkflowUpdateRPCTimeoutOrCancelledError as error:
         if isinstance(error.__cause__, asyncio.CancelledError):
             raise asyncio.CancelledError from None
@@ -65,11 +71,20 @@ async def update(
         raise UserError(text + "count; start one (executus worker) and say it again") from None
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            raise UserError(f"run {run_id}: {error.message}") from None
+            raise refused(run_id, error) from None
         if _passes(error):
             raise UserError(f"run {run_id}: {error.message}; say it again later") from None
         raise
     return said
+
+
+def refused(run_id: str, error: RPCError) -> UserError:
+    """What Temporal says of a run in the words of whoever asked: it is not there, or has ended."""
+    if error.status is not RPCStatusCode.NOT_FOUND:
+        return UserError(f"run {run_id}: {error.message}")
+    if COMPLETED in error.message:
+        return UserError(f"run `{run_id}` has ended; its result: executus run --id {run_id}")
+    return UserError(f"no run `{run_id}` here; `executus audit list` shows them")
 
 
 async def _accepted(

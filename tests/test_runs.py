@@ -5,6 +5,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from executus import runs as module
+from executus.errors import RequestError
 from executus.runs import Runs
 
 
@@ -55,3 +56,15 @@ async def test_what_does_not_pass_is_told_in_the_end(monkeypatch, lazy):
     with pytest.raises(RPCError):
         await Runs(lazy).state("r")
     assert len(asked) > 1
+
+
+@pytest.mark.parametrize(("text", "by"), [("", ""), (" \n", "ann"), ("hi", "x" * 256)])
+async def test_what_cannot_be_said_is_refused_on_both_ways(lazy, text, by):
+    for say in (Runs(lazy).steer, Runs(lazy).steer_and_wait):
+        with pytest.raises(RequestError, match=r"nothing to say|`by`: String should have at most"):
+            await say("r", text, by=by)
+
+
+async def test_limits_that_no_run_has_are_refused(lazy):
+    with pytest.raises(RequestError, match="`iterations`: Input should be less than or equal"):
+        await Runs(lazy).raise_limits("r", iterations=200_000)

@@ -8,18 +8,21 @@ from temporalio.service import RPCError
 
 from executus.cli import exit as codes
 from executus.cli.sweep import plain_client
+from executus.cli.text import ANY_TEXT, ID, NAME
 from executus.cli.user import user
-from executus.errors import UserError
 from executus.result import RunResult
 from executus.runs import Runs
 from executus.settings import Settings, load_settings
+from executus.updates import refused
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
-@click.argument("reason", required=False, default="")
+@click.argument("run_id", metavar="RUN", type=ID)
+@click.argument("reason", required=False, default="", type=ANY_TEXT)
 @click.option("--wait", is_flag=True, help="Until the run has closed.")
-@click.option("--as", "by", metavar="NAME", help="Who stops it; the user's name otherwise.")
+@click.option(
+    "--as", "by", metavar="NAME", type=NAME, help="Who stops it; the user's name otherwise."
+)
 def cancel(*, run_id: str, reason: str, wait: bool, by: str | None) -> int:
     """Stop a run: it closes with status `cancelled` and what it has so far.
 
@@ -41,5 +44,5 @@ async def _cancel(
         try:
             await runs.cancel(run_id, reason, by=by)
         except RPCError as error:
-            raise UserError(f"run {run_id}: {error.message}") from None
+            raise refused(run_id, error) from None
         return await runs.result(run_id) if wait else None

@@ -12,20 +12,29 @@ from temporalio.service import RPCError
 from executus.cli import exit as codes
 from executus.cli.checked import checked
 from executus.cli.family import below
+from executus.cli.reach import check_served, how_it_ended
 from executus.cli.sweep import plain_client
+from executus.cli.text import ANY_TEXT, ID, NAME, TEXT
 from executus.cli.user import user
 from executus.errors import UserError
 from executus.question import Answer, Decision, Question, QuestionKind
 from executus.runs import Runs
 from executus.settings import load_settings
 from executus.state import LiveState
+from executus.updates import refused
 from executus.waits import question_lines, running_children
 
-RUN = click.argument("run_id", metavar="RUN")
-STEP = click.argument("step_id", metavar="[STEP]", required=False)
-AS = click.option("--as", "by", help="Who you are, for the record; your login by default.")
-NOTE = click.option("--note", default="", help="Why; recorded, and told to the agent on a no.")
-DIGEST = click.option("--digest", help="Say it to exactly this call, as `--list` showed it.")
+RUN = click.argument("run_id", metavar="RUN", type=ID)
+STEP = click.argument("step_id", metavar="[STEP]", required=False, type=TEXT)
+AS = click.option(
+    "--as", "by", type=NAME, help="Who you are, for the record; your login by default."
+)
+NOTE = click.option(
+    "--note", default="", type=ANY_TEXT, help="Why; recorded, and told to the agent on a no."
+)
+DIGEST = click.option(
+    "--digest", type=TEXT, help="Say it to exactly this call, as `--list` showed it."
+)
 
 
 @click.command("approve")
@@ -60,8 +69,8 @@ def deny(*, run_id: str, step_id: str | None, by: str | None, note: str, digest:
 
 @click.command("answer")
 @RUN
-@click.argument("text")
-@click.option("--step", "step_id", help="Which question, when several wait.")
+@click.argument("text", type=TEXT)
+@click.option("--step", "step_id", type=TEXT, help="Which question, when several wait.")
 @AS
 @DIGEST
 def answer(
@@ -73,7 +82,13 @@ def answer(
 
 async def _list(run_id: str) -> int:
     async with AsyncExitStack() as stack:
-        runs = Runs(await plain_client(stack, load_settings()))
+        settings = load_settings()
+        client = await plain_client(stack, settings)
+        if ended := await how_it_ended(client, run_id):
+            click.echo(f"{run_id} waits for nobody: it has ended ({ended})", err=True)
+            return codes.OK
+        await check_served(client, settings, run_id)
+        runs = Runs(client)
         top = await _state(runs, run_id)
         family = [top, *[child async for child in below(top, partial(_state, runs))]]
     waiting = [(state.run_id, question) for state in family for question in state.questions]
@@ -95,7 +110,7 @@ async def _decide(
     digest: str | None,
 ) -> int:
     async with AsyncExitStack() as stack:
-        runs = Runs(await plain_client(stack, load_settings()))
+        runs = await _served(stack, run_id)
         question = _pick(await _state(runs, run_id), step_id, "approval")
         shown = digest or question.digest
         with checked(Decision):
@@ -110,7 +125,7 @@ async def _answer(
     run_id: str, text: str, step_id: str | None, by: str | None, digest: str | None
 ) -> int:
     async with AsyncExitStack() as stack:
-        runs = Runs(await plain_client(stack, load_settings()))
+        runs = await _served(stack, run_id)
         question = _pick(await _state(runs, run_id), step_id, "answer")
         shown = digest or question.digest
         with checked(Answer):
@@ -120,6 +135,14 @@ async def _answer(
     return codes.OK
 
 
+async def _served(stack: AsyncExitStack, run_id: str) -> Runs:
+    """Runs, where this one goes on and has a worker; otherwise UserError, at once."""
+    settings = load_settings()
+    client = await plain_client(stack, settings)
+    await check_served(client, settings, run_id)
+    return Runs(client)
+
+
 def _who(by: str | None) -> str:
     return by or user()
 
@@ -127,7 +150,9 @@ def _who(by: str | None) -> str:
 async def _state(runs: Runs, run_id: str) -> LiveState:
     try:
         return await runs.state(run_id)
-    except (RPCError, WorkflowQueryFailedError) as error:
+    except RPCError as error:
+        raise refused(run_id, error) from None
+    except WorkflowQueryFailedError as error:
         raise UserError(f"run {run_id}: {error.message}") from None
 
 

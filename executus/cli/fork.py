@@ -9,6 +9,7 @@ from executus.cli import log
 from executus.cli.compose import agents_option, with_agents
 from executus.cli.run import LOG_FILE, choose_agent
 from executus.cli.session import Order, execute
+from executus.cli.text import ANY_TEXT, ID, NAME
 from executus.cli.user import user
 from executus.errors import ConfigError
 from executus.origin import MAX_BY, Origin
@@ -16,15 +17,15 @@ from executus.settings import load_settings
 
 
 @click.command("fork")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="RUN", type=ID)
 @click.option("--at", metavar="STEP", help="Up to and including this step's iteration, as m3.")
 @click.option("--agent", metavar="FILE|NAME", help="Another agent than that run's.")
 @agents_option
 @click.option("--model", metavar="SPEC", help="Tier or provider/model instead of the agent's.")
-@click.option("--input", "text", default="", help="What to say to the agent next.")
-@click.option("--id", "new_id", metavar="ID", help="The new run's id.")
+@click.option("--input", "text", default="", type=ANY_TEXT, help="What to say to the agent next.")
+@click.option("--id", "new_id", metavar="ID", type=ID, help="The new run's id.")
 @click.option("--caller", metavar="ID", help="Who asks; that run's caller by default.")
-@click.option("--as", "by", help="Who you are, for the record; your login by default.")
+@click.option("--as", "by", type=NAME, help="Who you are, for the record; your login by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print one RunResult as JSON on stdout.")
 def fork(
     *,
@@ -44,8 +45,6 @@ def fork(
     It has its own id, budget, limits and record, which names where it comes from. Without --input
     a final answer of RUN is left out, and the model answers again.
     """
-    if not run_id:
-        raise ConfigError("name the RUN to go on from")
     if new_id == run_id:
         raise ConfigError(f"--id {new_id} is the run to go on from: a fork is a new run")
     settings = with_agents(load_settings(), folders)

@@ -15,6 +15,7 @@ from executus.cli.attach import read_attachments
 from executus.cli.checked import checked
 from executus.cli.compose import agents_option, with_agents
 from executus.cli.session import Order, execute
+from executus.cli.text import ANY_TEXT, ID
 from executus.delivery_target import DeliveryTarget
 from executus.demo.agent import folder_agent
 from executus.errors import ConfigError
@@ -27,12 +28,14 @@ PRIORITY = click.option(
 
 
 @click.command()
-@click.argument("prompt", required=False)
+@click.argument("prompt", required=False, type=ANY_TEXT)
 @click.option("--agent", metavar="FILE|NAME", help="Agent file, or the name of a known agent.")
 @agents_option
 @click.option("--model", metavar="SPEC", help="Tier or provider/model instead of the agent's.")
 @click.option("--json", "as_json", is_flag=True, help="Print one RunResult as JSON on stdout.")
-@click.option("--id", "run_id", metavar="ID", help="Run id; without PROMPT, follow that run.")
+@click.option(
+    "--id", "run_id", metavar="ID", type=ID, help="Run id; without PROMPT, follow that run."
+)
 @click.option("--max-runtime", type=float, metavar="S", help="Seconds the run may take.")
 @click.option(
     "--folder",
@@ -52,7 +55,9 @@ PRIORITY = click.option(
     metavar="KIND[:ADDRESS]",
     help="Where the outcome goes too: stdout, file, file:NAME.jsonl, webhook:NAME, webhook:URL.",
 )
-@click.option("--caller", default="cli", show_default=True, metavar="ID", help="Who asks.")
+@click.option(
+    "--caller", default="cli", show_default=True, metavar="ID", type=ANY_TEXT, help="Who asks."
+)
 @PRIORITY
 def run(
     *,

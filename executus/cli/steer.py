@@ -7,24 +7,31 @@ import click
 from temporalio.service import RPCError
 
 from executus.cli import exit as codes
+from executus.cli.reach import check_served
 from executus.cli.sweep import plain_client
+from executus.cli.text import ID, NAME, TEXT
 from executus.cli.user import user
-from executus.errors import UserError
 from executus.runs import Runs
 from executus.settings import Settings, load_settings
-from executus.steer import SteerReceipt
+from executus.steer import MAX_STEER_BYTES, SteerReceipt
+from executus.updates import refused
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
-@click.argument("text")
+@click.argument("run_id", metavar="RUN", type=ID)
+@click.argument("text", type=TEXT)
 @click.option("--wait", is_flag=True, help="Until the message was delivered, or never will be.")
-@click.option("--as", "by", metavar="NAME", help="Who says it; the user's name otherwise.")
+@click.option(
+    "--as", "by", metavar="NAME", type=NAME, help="Who says it; the user's name otherwise."
+)
 def steer(*, run_id: str, text: str, wait: bool, by: str | None) -> int:
     """Say TEXT to a running agent: a user message before its next model call.
 
     With --wait the exit code is 1 when the run ended before it could hear it.
     """
+    if (size := len(text.encode())) > MAX_STEER_BYTES:
+        note = f"TEXT has {size:,} bytes; of more than {MAX_STEER_BYTES:,} head and tail are said"
+        click.echo(note, err=True)
     settings = load_settings()
     receipt = asyncio.run(_steer(settings, run_id, text, by or user(), wait))
     if receipt is None:
@@ -45,8 +52,9 @@ async def _steer(
         client = await plain_client(stack, settings)
         try:
             if wait:
+                await check_served(client, settings, run_id)
                 return await Runs(client).steer_and_wait(run_id, text, by=by)
             await Runs(client).steer(run_id, text, by=by)
         except RPCError as error:
-            raise UserError(f"run {run_id}: {error.message}") from None
+            raise refused(run_id, error) from None
         return None

@@ -22,6 +22,7 @@ from executus.cli.compose import (
 from executus.cli.number import POSITIVE
 from executus.cli.place import Place, open_place
 from executus.cli.signals import stop_event
+from executus.cli.text import ID
 from executus.connect import connect, load_profile
 from executus.errors import ConfigError
 from executus.settings import Settings, load_settings
@@ -30,7 +31,7 @@ logger = logging.getLogger("executus.worker")
 
 
 @click.command()
-@click.option("--task-queue", metavar="NAME", help="Instead of EXECUTUS_TASK_QUEUE.")
+@click.option("--task-queue", metavar="NAME", type=ID, help="Instead of EXECUTUS_TASK_QUEUE.")
 @app_option
 @agents_option
 @click.option(

@@ -113,6 +113,10 @@ def test_a_run_that_was_left_is_found_again_by_its_id(start, executus) -> None:
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (143, "")
         assert "executus run --id left" in err
+        code, _, err = executus("approve", "left")
+        assert (code, "no worker polls its task queue executus.left; start one" in err) == (2, True)
+        code, _, err = executus("steer", "nosuch", "hi")
+        assert (code, "no run `nosuch` here; `executus audit list` shows them" in err) == (2, True)
         code, out, err = executus("run", "--json", "--id", "left", **model.variables)
     result = RunResult.model_validate_json(out)
     assert (code, result.run_id, result.reason) == (1, "left", Reason.DEADLINE)

@@ -374,7 +374,7 @@ async def test_the_command_line_shows_approves_denies_and_answers(
         code, out = await command("approve", handle.id, "m1.t1", "--note", "x" * 2_001)
         assert (code, "`note`: String should have at most 2000" in out) == (2, True), out
         code, out = await command("answer", handle.id, "")
-        assert (code, "`text`: String should have at least 1" in out) == (2, True), out
+        assert (code, "'TEXT': it is empty" in out) == (2, True), out
         code, out = await command("approve", handle.id, "m1.t1", "--as", "bob")
         assert (code, "approved m1.t1" in out) == (0, True), out
         code, out = await command("deny", handle.id, "--as", "bob", "--note", "no")
@@ -383,6 +383,10 @@ async def test_the_command_line_shows_approves_denies_and_answers(
         assert (code, "answered m1.t3" in out) == (0, True), out
         assert (await k.runs.result(handle.id)).status is Status.OK
         assert SENT == ["ann"]
+        code, out = await command("deny", handle.id)
+        assert (code, f"run `{handle.id}` has ended (ok/answer)" in out) == (2, True), out
+        code, out = await command("approve", handle.id, "--list")
+        assert (code, "waits for nobody: it has ended (ok/answer)" in out) == (0, True), out
 
 
 class Notes(View):

@@ -352,7 +352,7 @@ async def test_the_command_line_forks_a_run(env, monkeypatch, capfd, tmp_path):
         assert await asyncio.to_thread(invoke, ["fork", run_id, "--id", run_id]) == 2
         assert "a fork is a new run" in capfd.readouterr().err
         assert await asyncio.to_thread(invoke, ["fork", ""]) == 2
-        assert "name the RUN" in capfd.readouterr().err
+        assert "'RUN': it is empty" in capfd.readouterr().err
 
 
 @tool

@@ -20,9 +20,14 @@ async def test_a_paused_run_goes_on_when_it_is_granted_more(env):
         while (await k.runs.state(handle.id)).stage != "paused":
             await asyncio.sleep(0.05)
         code, out = await command(address, "budget", "grant", handle.id, "--tokens", "200")
-        assert (code, "not above" in out) == (2, True), out
+        said = f"run {handle.id}: --tokens is not above the present limit, 300"
+        assert (code, said in out) == (2, True), out
+        code, out = await command(address, "budget", "grant", handle.id, "--usd", "1e30")
+        said = f"run {handle.id} has no limit to raise by --usd"
+        assert (code, said in out) == (2, True), out
         code, out = await command(address, "budget", "grant", "nobody", "--tokens", "200")
-        assert (code, "nobody" in out) == (2, True), out
+        said = "no run `nobody` here; `executus audit list` shows them"
+        assert (code, said in out) == (2, True), out
         code, out = await command(address, "budget", "grant", handle.id, "--tokens", "50000")
         assert (code, "of 50000 tokens" in out) == (0, True), out
         assert (await k.runs.result(handle.id)).status is Status.OK

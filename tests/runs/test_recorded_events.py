@@ -80,7 +80,7 @@ async def test_the_command_cancels_in_the_name_of_its_user(env):
         assert (text, content["by"]) == (f"cancelled by {me}: too dear", me)
         code, out = await command(address, "cancel", handle.id)
         assert code == 2, "it has ended"
-        assert handle.id in out
+        assert f"run `{handle.id}` has ended; its result: executus run --id {handle.id}" in out
         other = await working(k)
         code, out = await command(address, "cancel", other.id, "--as", "ann")
         assert (code, out) == (0, f"{other.id}: asked to stop\n")

@@ -84,7 +84,7 @@ async def test_the_update_answers_with_the_turn_that_hears_the_message(env):
         assert ear.heard == [[], ["look left"]]
         assert await events(k, handle.id) == [("look left", "ann", "caller")]
         assert out.activities.count("executus.model") == 2
-        with pytest.raises(Exception, match="already completed"):
+        with pytest.raises(Exception, match="has ended; its result: executus run --id"):
             await k.runs.steer_and_wait(handle.id, "too late")
 
 
@@ -255,5 +255,6 @@ async def test_the_command_says_it_under_a_name_and_waits(env):
             ("first", "bea"),
             ("second", "cy"),
         ]
-        code, out = await command(address, "steer", handle.id, "late")
-        assert (code, handle.id in out) == (2, True), out
+        for late in (("late",), ("late", "--wait")):
+            code, out = await command(address, "steer", handle.id, *late)
+            assert (code, f"run `{handle.id}` has ended" in out) == (2, True), out

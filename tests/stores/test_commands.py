@@ -308,6 +308,8 @@ def test_unlimited_takes_the_caps_of_the_scope_away(say: Say, url: str, scope: s
         ["set", "caller:a", "--window", "day", "--usd", "1e12"],
         ["set", "caller:a", "--window", "day", "--tokens", "9" * 20],
         ["grant", "run"],
+        ["grant", "", "--tokens", "9"],
+        ["grant", "run", "--iterations", "200000"],
         ["grant", "run", "--usd", "nan"],
         ["grant", "run", "--usd", "inf"],
         ["show", "alice"],
