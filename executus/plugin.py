@@ -44,6 +44,7 @@ from executus.packs import Packs
 from executus.ports import Ports, Ready
 from executus.question import ApprovalRule
 from executus.redact import Redactor
+from executus.sanitize import clean_line
 from executus.sweeper import SweepActivities
 from executus.sweeper_workflow import SweepRun
 from executus.tools import Registry, Tool
@@ -114,12 +115,13 @@ class ExecutusPlugin(SimplePlugin):
             approvals: Tool calls of any agent that need a person's yes.
 
         Raises:
-            ConfigError: two agents, tools or servers have the same name.
+            ConfigError: two agents, tools or servers have the same name; a tool is none.
             MissingExtra: there are servers, and the extra `mcp` is not installed.
         """
         names = [agent.name for agent in agents]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigError(f"agents registered twice: {', '.join(twice)}")
+        _check_tools(tools)
         source = McpSource(mcp)
         _check_mcp(source, tools)
         self.catalogue = Catalogue()
@@ -288,6 +290,14 @@ def _use_lean_runner(options: dict[str, Any]) -> None:
     """In place of the SDK's own for workflows outside the sandbox; a host's stays."""
     if type(options.get("unsandboxed_workflow_runner")) is UnsandboxedWorkflowRunner:
         options["unsandboxed_workflow_runner"] = LeanRunner()
+
+
+def _check_tools(tools: Sequence[object]) -> None:
+    for item in tools:
+        if not isinstance(item, Tool):
+            shown, kind = clean_line(repr(item), 100), type(item).__name__
+            msg = f"tools: {shown} is a {kind}, not a Tool: make one of a function with @tool"
+            raise ConfigError(msg)
 
 
 def _check_mcp(source: McpSource, tools: Sequence[Tool]) -> None:

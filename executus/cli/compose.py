@@ -2,23 +2,28 @@
 
 import importlib
 import os
+import sysconfig
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+import executus
 from executus.delivery import Deliveries, Egress, FileDelivery, Stdout, Webhook
 from executus.demo.agent import folder_agent
 from executus.demo.offline import OfflineProvider
 from executus.demo.tools import folder_tools
-from executus.errors import ConfigError
+from executus.errors import ConfigError, ExecutusError
 from executus.mcp.file import load_servers
 from executus.models.registry import Models
 from executus.packs import load_packs
 from executus.plan import Price
 from executus.plugin import ExecutusPlugin
 from executus.ports import Ports
+from executus.redact import Redactor
+from executus.sanitize import clean_line
 from executus.settings import Settings
 from executus.stores.database import Database
 from executus.stores.file_store import FileStore, open_files
@@ -34,7 +39,8 @@ OFFLINE_NOTE = (
     "offline: a script plays the model, the tools are real; set ANTHROPIC_API_KEY or "
     "OPENAI_API_KEY for a real one"
 )
-
+MAX_PROBLEM = 500
+"""Characters of what a host's own code says when it fails."""
 
 agents_option = click.option(
     "--agents",
@@ -129,6 +135,30 @@ def deliveries(settings: Settings, environ: Mapping[str, str]) -> Deliveries:
     )
 
 
+def _app_problem(error: Exception) -> str:
+    """What went wrong in a host's code and where, in one line."""
+    text = clean_line(Redactor().text(str(error)), MAX_PROBLEM)
+    kind = type(error).__name__
+    if isinstance(error, SyntaxError):
+        return f"{kind}: {text}"  # it names the file and line itself
+    if where := _their_line(error):
+        shown = text if isinstance(error, ExecutusError) else f"{kind}: {text}"
+        return f"{shown} ({where})"
+    missing = isinstance(error, ImportError | AttributeError)
+    return f"{text}; is it installed, or PYTHONPATH set?" if missing else f"{kind}: {text}"
+
+
+def _their_line(error: Exception) -> str | None:
+    """File and line of the innermost code that is neither ours nor installed."""
+    installed = [
+        sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    ]
+    others = (*installed, str(Path(executus.__file__).parent), "<")
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(others)]
+    return f"{theirs[-1].filename}:{theirs[-1].lineno}" if theirs else None
+
+
 def load_app(reference: str, settings: Settings) -> Composition:
     """A host's own plugin, from `module:attribute`: a plugin, or a function that makes one.
 
@@ -143,10 +173,9 @@ def load_app(reference: str, settings: Settings) -> Composition:
         raise ConfigError(msg)
     try:
         found: object = getattr(importlib.import_module(name), attribute)
-    except (ImportError, AttributeError) as error:
-        msg = f"--app `{reference}`: {error}; is it installed, or PYTHONPATH set?"
-        raise ConfigError(msg) from None
-    plugin: object = found() if callable(found) else found
+        plugin: object = found() if callable(found) else found
+    except Exception as error:  # noqa: BLE001 - a host's own code may raise anything
+        raise ConfigError(f"--app `{reference}`: {_app_problem(error)}") from None
     if not isinstance(plugin, ExecutusPlugin):
         kind = type(plugin).__name__
         msg = f"--app `{reference}` is a {kind}; it must be an ExecutusPlugin or make one"

@@ -142,6 +142,30 @@ def test_a_killed_command_loses_nothing(start, executus) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("\n1 / 0\n", "ZeroDivisionError: division by zero ({file}:2)"),
+        ("def broken(:\n", "SyntaxError: invalid syntax (host_app.py, line 1)"),
+        ("import nothing_there\n", "No module named 'nothing_there' ({file}:1)"),
+        (
+            "from executus.plugin import ExecutusPlugin\nplugin = ExecutusPlugin(tools=['x'])\n",
+            "tools: 'x' is a str, not a Tool: make one of a function with @tool ({file}:2)",
+        ),
+        ("def plugin(needed): ...\n", "TypeError: plugin() missing 1 required positional argument"),
+    ],
+)
+def test_a_host_whose_code_fails_is_one_line_that_says_where(
+    executus, tmp_path: Path, code, shown
+) -> None:
+    file = tmp_path / "host_app.py"
+    file.write_text(code)
+    status, _, err = executus("worker", "--dev", "--app", "host_app:plugin")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert err.startswith("executus: --app `host_app:plugin`: ")
+    assert shown.format(file=file) in err
+
+
+@pytest.mark.parametrize(
     ("arguments", "shown"),
     [
         (["run"], "give a PROMPT, or --id to follow a run"),
