@@ -97,9 +97,20 @@ def invoke(arguments: list[str] | None = None) -> int:
     return code if isinstance(code, int) else codes.OK
 
 
+def _with_known(error: click.exceptions.NoSuchCommand) -> str:
+    """Click's own text, and the commands that there are."""
+    text, context = error.format_message(), error.ctx
+    if context is None or not isinstance(context.command, click.Group):
+        return text
+    return f"{text} Commands: {', '.join(context.command.list_commands(context))}."
+
+
 def _report(error: BaseException) -> int:
     """Show an error as its kind deserves, and say which exit code it is."""
     match error:
+        case click.exceptions.NoSuchCommand():
+            click.UsageError(_with_known(error), error.ctx).show(sys.stderr)
+            return error.exit_code
         case click.ClickException():
             error.show(sys.stderr)
             return error.exit_code

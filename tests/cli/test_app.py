@@ -31,6 +31,19 @@ def test_a_wrong_call_is_exit_code_2(arguments: list[str], capsys) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "known"),
+    [
+        (["frobnicate"], f"No such command 'frobnicate'. Commands: {', '.join(COMMANDS)}."),
+        (["audit", "nope"], "No such command 'nope'. Commands: list, purge, show, verify."),
+        (["deliveries", "dorp"], "Did you mean 'drop'? Commands: drop, retry."),
+    ],
+)
+def test_an_unknown_command_names_the_known_ones(arguments, known, capsys) -> None:
+    assert invoke(arguments) == 2
+    assert known in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("error", "code", "shown"),
     [
         (UserError("the way out"), 2, "executus: the way out"),
