@@ -1,10 +1,18 @@
 import importlib
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 
 import click
 import pytest
 
 from executus.cli.app import COMMANDS, LazyGroup, cli, invoke
 from executus.errors import StoreError, UserError
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def test_help_lists_every_command(capsys) -> None:
@@ -81,3 +89,35 @@ def failing(error: BaseException) -> click.Command:
         raise error
 
     return click.Command("run", callback=callback)
+
+
+def test_ctrl_c_while_it_is_imported_is_silent(tmp_path) -> None:
+    program = [sys.executable, "-X", "importtime", "-c", "import executus_cli as c; c.main()"]
+    process = subprocess.Popen(
+        [*program, "--version"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert any("executus.data" in line for line in process.stderr)  # and more is to come
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+
+
+def test_the_console_script_is_a_module_that_imports_nothing_of_ours_first() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["scripts"] == {"executus": "executus_cli:main"}
+    code = "import executus_cli, sys; print('executus' in sys.modules); executus_cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "nonsense"],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "False\n")
+    assert "No such command 'nonsense'" in done.stderr
