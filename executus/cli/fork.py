@@ -9,7 +9,7 @@ from executus.cli import log
 from executus.cli.compose import agents_option, with_agents
 from executus.cli.run import LOG_FILE, choose_agent
 from executus.cli.session import Order, execute
-from executus.cli.text import ANY_TEXT, ID, NAME
+from executus.cli.text import ANY_TEXT, ID, NAME, TEXT
 from executus.cli.user import user
 from executus.errors import ConfigError
 from executus.origin import MAX_BY, Origin
@@ -18,13 +18,19 @@ from executus.settings import load_settings
 
 @click.command("fork")
 @click.argument("run_id", metavar="RUN", type=ID)
-@click.option("--at", metavar="STEP", help="Up to and including this step's iteration, as m3.")
-@click.option("--agent", metavar="FILE|NAME", help="Another agent than that run's.")
+@click.option(
+    "--at", metavar="STEP", type=TEXT, help="Up to and including this step's iteration, as m3."
+)
+@click.option("--agent", metavar="FILE|NAME", type=TEXT, help="Another agent than that run's.")
 @agents_option
-@click.option("--model", metavar="SPEC", help="Tier or provider/model instead of the agent's.")
+@click.option(
+    "--model", metavar="SPEC", type=TEXT, help="Tier or provider/model instead of the agent's."
+)
 @click.option("--input", "text", default="", type=ANY_TEXT, help="What to say to the agent next.")
 @click.option("--id", "new_id", metavar="ID", type=ID, help="The new run's id.")
-@click.option("--caller", metavar="ID", help="Who asks; that run's caller by default.")
+@click.option(
+    "--caller", metavar="ID", type=ANY_TEXT, help="Who asks; that run's caller by default."
+)
 @click.option("--as", "by", type=NAME, help="Who you are, for the record; your login by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print one RunResult as JSON on stdout.")
 def fork(

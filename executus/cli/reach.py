@@ -1,11 +1,18 @@
 """Whether a run can be asked at all, known from Temporal at once and not from silence."""
 
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from executus.cli.place import has_worker
+from executus.contracts import AGENT_RUN
+from executus.endings import typed_result
 from executus.errors import UserError
-from executus.runs import Runs
+from executus.result import RunResult
 from executus.settings import Settings
 from executus.updates import refused
 
@@ -38,12 +45,23 @@ async def how_it_ended(client: Client, run_id: str) -> str | None:
 
 
 async def _ending(client: Client, about: WorkflowExecutionDescription) -> str | None:
-    if about.status is WorkflowExecutionStatus.COMPLETED:  # told from history, without a worker
-        result = await Runs(client).result(about.id)
-        return f"{result.status.value}/{result.reason.value}"
     if about.status is None or about.status is WorkflowExecutionStatus.RUNNING:
         return None
+    result = await _result(client, about) if about.workflow_type == AGENT_RUN else None
+    if result is not None:
+        return f"{result.status.value}/{result.reason.value}"
     return about.status.name.lower()
+
+
+async def _result(client: Client, about: WorkflowExecutionDescription) -> RunResult | None:
+    """A closed run's own result, where its history has one: no worker is asked."""
+    try:
+        result: RunResult = await client.get_workflow_handle(
+            about.id, result_type=RunResult
+        ).result()
+    except WorkflowFailureError as error:
+        return typed_result(error.cause)
+    return result
 
 
 async def _described(client: Client, run_id: str) -> WorkflowExecutionDescription:

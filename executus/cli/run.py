@@ -15,7 +15,7 @@ from executus.cli.attach import read_attachments
 from executus.cli.checked import checked
 from executus.cli.compose import agents_option, with_agents
 from executus.cli.session import Order, execute
-from executus.cli.text import ANY_TEXT, ID
+from executus.cli.text import ANY_TEXT, ID, TEXT
 from executus.delivery_target import DeliveryTarget
 from executus.demo.agent import folder_agent
 from executus.errors import ConfigError
@@ -29,9 +29,13 @@ PRIORITY = click.option(
 
 @click.command()
 @click.argument("prompt", required=False, type=ANY_TEXT)
-@click.option("--agent", metavar="FILE|NAME", help="Agent file, or the name of a known agent.")
+@click.option(
+    "--agent", metavar="FILE|NAME", type=TEXT, help="Agent file, or the name of a known agent."
+)
 @agents_option
-@click.option("--model", metavar="SPEC", help="Tier or provider/model instead of the agent's.")
+@click.option(
+    "--model", metavar="SPEC", type=TEXT, help="Tier or provider/model instead of the agent's."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one RunResult as JSON on stdout.")
 @click.option(
     "--id", "run_id", metavar="ID", type=ID, help="Run id; without PROMPT, follow that run."
@@ -53,6 +57,7 @@ PRIORITY = click.option(
 @click.option(
     "--deliver",
     metavar="KIND[:ADDRESS]",
+    type=TEXT,
     help="Where the outcome goes too: stdout, file, file:NAME.jsonl, webhook:NAME, webhook:URL.",
 )
 @click.option(

@@ -21,7 +21,10 @@ LONE = "\udcff\udcfe"
         (["answer", "r", LONE], "'TEXT': "),
         (["run", LONE], "'[PROMPT]': "),
         (["run", "--id", LONE], "'--id': "),
+        (["run", "hi", "--agent", LONE], "'--agent': "),
+        (["run", "hi", "--deliver", LONE], "'--deliver': "),
         (["fork", LONE], "'RUN': "),
+        (["fork", "r", "--model", LONE], "'--model': "),
         (["budget", "grant", LONE, "--tokens", "9"], "'RUN': "),
         (["deliveries", "drop", LONE], "'[RUN]': "),
     ],
@@ -31,6 +34,14 @@ def test_what_is_not_utf_8_names_its_argument(arguments, shown, capsys) -> None:
     err = capsys.readouterr().err
     assert f"Invalid value for {shown}" in err
     assert "is not UTF-8" in err
+
+
+def test_a_run_that_failed_says_its_own_status_without_a_worker(executus) -> None:
+    code, _, _ = executus("run", "hi", "--agent", "nobody", "--id", "bad")
+    assert code == 1
+    code, _, err = executus("answer", "bad", "yes")
+    said = "run `bad` has ended (error/unknown_agent): executus run --id bad shows it"
+    assert (code, said in err) == (2, True), err
 
 
 @pytest.mark.parametrize(
