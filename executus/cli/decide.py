@@ -1,9 +1,8 @@
 """`executus approve`, `deny` and `answer`: say what a run waits for a person to say."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
-from functools import partial
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 
 import click
 from temporalio.client import WorkflowQueryFailedError
@@ -89,8 +88,7 @@ async def _list(run_id: str) -> int:
             return codes.OK
         await check_served(client, settings, run_id)
         runs = Runs(client)
-        top = await _state(runs, run_id)
-        family = [top, *[child async for child in below(top, partial(_state, runs))]]
+        family = await _family(runs, run_id)
     waiting = [(state.run_id, question) for state in family for question in state.questions]
     for whose, question in waiting:
         what, how = question_lines(whose, question)
@@ -147,9 +145,22 @@ def _who(by: str | None) -> str:
     return by or user()
 
 
+async def _family(runs: Runs, run_id: str) -> list[LiveState]:
+    with _told_of(run_id):
+        top = await runs.state(run_id)
+        return [top, *[child async for child in below(top, runs.state)]]
+
+
 async def _state(runs: Runs, run_id: str) -> LiveState:
-    try:
+    with _told_of(run_id):
         return await runs.state(run_id)
+
+
+@contextmanager
+def _told_of(run_id: str) -> Generator[None]:
+    """Errors of Temporal in one line that names the run."""
+    try:
+        yield
     except RPCError as error:
         raise refused(run_id, error) from None
     except WorkflowQueryFailedError as error:

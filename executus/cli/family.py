@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from temporalio.service import RPCError, RPCStatusCode
+
 from executus.state import LiveState
 from executus.waits import running_children
 
@@ -11,10 +13,16 @@ async def below(
 ) -> AsyncIterator[LiveState]:
     """State of each run that goes on below `state`, level by level; `ask` tells a run's by its id.
 
-    Raises what `ask` raises.
+    A child that its parent has begun and Temporal has not is passed over: it waits for nobody.
+    Else raises what `ask` raises.
     """
     left = running_children(state)
     while left:
-        child = await ask(left.pop(0))
+        try:
+            child = await ask(left.pop(0))
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                continue
+            raise
         yield child
         left += running_children(child)
