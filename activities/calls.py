@@ -230,7 +230,7 @@ def _estimate(
 def _cost(price: Price | None, tokens_in: int, tokens_out: int) -> int | None:
     if price is None:
         return None
-    return -(-(tokens_in * price.input + tokens_out * price.output) // 1_000_000)
+    return -(-(tokens_in * price.input + tokens_out * price.output) // 1_000_000) + price.call
 
 
 def _unbilled(error: ModelError) -> bool:

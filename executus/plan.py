@@ -32,6 +32,8 @@ class Price(Data):
     """Fresh input."""
     output: int = Field(ge=0)
     """Output, reasoning included."""
+    call: int = Field(default=0, ge=0, exclude_if=empty)
+    """Micro-USD of each call, whatever it takes: some providers have a fee."""
     version: str = ""
     """Where the numbers are from, for the audit."""
 

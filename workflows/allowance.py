@@ -69,8 +69,9 @@ class Allowance:
             raise self._unpriced()
         left = (self.micro_usd - spent) * MILLION
         for price in (target.price for target in self.targets):
-            if price is not None and (price.input or price.output):
-                cap = self._fitting(left, tokens_in, price.input, price.output, keep=keep)
+            if price is not None and (price.input or price.output or price.call):
+                rest = left - price.call * MILLION * (2 if keep else 1)
+                cap = self._fitting(rest, tokens_in, price.input, price.output, keep=keep)
                 room = min(room, cap)
         if room < least:
             text = f"cost limit: {spent} of {self.micro_usd} micro-USD spent"

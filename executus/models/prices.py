@@ -29,8 +29,10 @@ PROVIDERS: Mapping[str, str] = {
 }
 """Our provider name -> the one of genai-prices. Names not listed here are looked up as they are;
 `openai-compatible` is nobody's, so its models have no price unless the host gives one."""
-INPUTS = ("input_mtok", "cache_write_mtok")
+INPUTS = ("input_mtok", "cache_write_mtok", "cache_read_mtok")
 OUTPUTS = ("output_mtok",)
+FEES, CALLS = ("requests_kcount",), 1_000
+"""What a thousand calls cost beside their tokens."""
 
 
 class Prices:
@@ -63,8 +65,8 @@ class Prices:
     def price(self, spec: str, at: datetime | None = None) -> Price | None:
         """The most that a million tokens may cost, or None when nobody knows.
 
-        The worst of the model's tiers, and of fresh and cache-writing input: reservations are
-        made with it.
+        The worst of the model's tiers, and of fresh input and what a cache takes or gives (for
+        one model in OpenRouter's list that is dearest): reservations are made with it.
         """
         if (known := self._host(spec)) is not None:
             return known
@@ -72,13 +74,15 @@ class Prices:
         worst_in, worst_out = _worst(price, INPUTS), _worst(price, OUTPUTS)
         if worst_in is None or worst_out is None:
             return None
-        return Price(input=worst_in, output=worst_out, version=self.version)
+        fee = _worst(price, FEES) or 0
+        call = -(-fee // CALLS)
+        return Price(input=worst_in, output=worst_out, call=call, version=self.version)
 
     def cost_micro_usd(self, spec: str, usage: Usage, at: datetime | None = None) -> int | None:
         """What a call cost, by tier and with cached tokens at their own price; None: not known."""
         if (known := self._host(spec)) is not None:
             spent = usage.input_tokens * known.input + usage.output_tokens * known.output
-            return -(-spent // MICRO)
+            return -(-spent // MICRO) + known.call
         price = _price(spec, at)
         if price is None or _worst(price, INPUTS) is None or _worst(price, OUTPUTS) is None:
             return None

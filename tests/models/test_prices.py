@@ -7,6 +7,7 @@ from typing import Any
 
 import genai_prices
 import pytest
+from genai_prices import data_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,9 +82,11 @@ def test_looking_up_a_price_opens_no_connection(monkeypatch: pytest.MonkeyPatch)
 
 
 COUNT = st.integers(0, 3_000_000)
+FEE = "perplexity/sonar"
+"""A model with a fee for each call."""
 
 
-@given(COUNT, COUNT, COUNT, COUNT, st.sampled_from([TIERED, FLAT, "openai/gpt-6-luna"]))
+@given(COUNT, COUNT, COUNT, COUNT, st.sampled_from([TIERED, FLAT, "openai/gpt-6-luna", FEE]))
 def test_no_call_costs_more_than_the_plans_worst_price(
     total: int, read: int, write: int, output: int, spec: str
 ) -> None:
@@ -94,7 +97,36 @@ def test_no_call_costs_more_than_the_plans_worst_price(
     cost, worst = prices.cost_micro_usd(spec, usage, AT), prices.price(spec, AT)
     assert cost is not None
     assert worst is not None
-    assert 0 <= cost <= (total * worst.input + output * worst.output) / 1_000_000 + 1
+    tokens = (total * worst.input + output * worst.output) / 1_000_000
+    assert 0 <= cost <= tokens + worst.call + 1
+
+
+def test_no_model_of_the_list_costs_more_than_its_worst_price() -> None:
+    prices, found = Prices(), 0
+    used = [
+        Usage(input_tokens=1_000, output_tokens=1_000, model_calls=1),
+        Usage(input_tokens=500_000, output_tokens=1_000),
+        Usage(input_tokens=100_000, output_tokens=1_000, cache_read_tokens=100_000),
+        Usage(input_tokens=100_000, output_tokens=1_000, cache_write_tokens=100_000),
+    ]
+    for provider in data_snapshot.get_snapshot().providers:
+        for model in provider.models:
+            spec = f"{provider.id}/{model.id}"
+            worst = prices.price(spec, AT)
+            if worst is None:
+                continue
+            found += 1
+            for usage in used:
+                cost = prices.cost_micro_usd(spec, usage, AT)
+                assert cost is not None, spec
+                tokens = usage.input_tokens * worst.input + usage.output_tokens * worst.output
+                assert cost <= -(-tokens // 1_000_000) + worst.call, (spec, usage)
+    assert found > 500
+
+
+def test_a_host_may_say_what_each_call_costs() -> None:
+    prices = Prices({"x/y": Price(input=1_000_000, output=0, call=500)})
+    assert prices.cost_micro_usd("x/y", Usage(input_tokens=7)) == 507
 
 
 @given(COUNT, COUNT)

@@ -275,6 +275,13 @@ async def test_a_money_limit_refuses_a_model_without_a_price():
     assert "fake/model" in ending.error
 
 
+async def test_the_fee_of_a_call_counts_against_the_limit_on_money():
+    price = {"input": 0, "output": 0, "call": 600}
+    engine = FakeEngine([call("t"), say("never")])
+    assert (await run_loop(engine, plan(price=price, micro_usd=500))).reason is Reason.COST_LIMIT
+    assert engine.model_steps == []
+
+
 async def test_wrap_up_keeps_room_for_one_last_answer_within_the_limit():
     def greedy(engine):
         room = engine.model_steps[-1]["room"]
