@@ -27,8 +27,8 @@ from executus.audit import (
 from executus.budget import BudgetCommit, BudgetHold, BudgetReceipt
 from executus.contracts import QUERY_STEPS, StepsPage
 from executus.delivery_rows import landed_row
-from executus.errors import StoreError
-from executus.letter import DeadLetter
+from executus.errors import ConfigError, StoreError
+from executus.letter import DeadLetter, DeliveryReceipt
 from executus.ports import Ports
 from executus.redact import Redactor
 from executus.result import RunResult
@@ -195,7 +195,10 @@ class Sweeper:
 
     async def _write(self, run: Due, fate: Fate | None, tally: _Tally) -> list[SweptRun]:
         result = _unknown(run) if fate is None or fate.result is None else fate.result
-        letter = await self._letter(run, fate, result)
+        kept = await self._letter(run, fate, result)
+        letter = kept if isinstance(kept, DeadLetter) else None
+        if isinstance(kept, DeliveryReceipt):
+            result = result.model_copy(update={"delivery": kept})
         settled = await self._settle(run, None if fate is None else fate.seconds)
         closed = await self._close(run, fate, result, tally)
         delivered = letter is not None and await self._send(letter)
@@ -209,11 +212,17 @@ class Sweeper:
                 closed=closed,
                 settled=settled,
                 delivered=delivered,
+                kept=letter is not None and not delivered,
             )
         ]
 
-    async def _letter(self, run: Due, fate: Fate | None, result: RunResult) -> DeadLetter | None:
-        """What the run would have delivered, kept before anything else is written down."""
+    async def _letter(
+        self, run: Due, fate: Fate | None, result: RunResult
+    ) -> DeadLetter | DeliveryReceipt | None:
+        """What the run would have delivered, kept before anything else is written down.
+
+        Or the receipt, when it did deliver and its result does not say so.
+        """
         if self._delivery is None or fate is None:
             return None
         if self._audit is not None:
@@ -291,7 +300,7 @@ class SweepActivities:
 def _told(failure: Exception) -> str:
     """A failure in a line; what is not a known kind says what it is."""
     text = clean_line(Redactor().text(str(failure)), 200)
-    known = isinstance(failure, RPCError | StoreError)
+    known = isinstance(failure, RPCError | StoreError | ConfigError)
     return text if known else f"{type(failure).__name__}: {text}"
 
 

@@ -1,19 +1,29 @@
 """Deliver what became of a run whose own cleanup never ran: terminated, timed out by the server."""
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowHandle
 
 from executus.agent import RunnableAgent
 from executus.carry import Carry
+from executus.delivery_contracts import DELIVER, Delivered, DeliverInput
+from executus.delivery_target import DeliveryTarget
 from executus.envelope import delivery_item
-from executus.letter import DeadLetter
+from executus.errors import ConfigError
+from executus.invocation import Invocation
+from executus.letter import DeadLetter, DeliveryReceipt
 from executus.ports import DeadLetters, Delivery
 from executus.redelivery import Records, Redelivery
 from executus.request import RunRequest
 from executus.result import RunResult
+from executus.sanitize import clean_line
+from executus.status import Reason
 
 NOT_YET = "the run ended without its cleanup: the sweeper delivers"
+MAX_ERROR = 500
+"""Characters of why it cannot be delivered from here."""
 
 
 class SweptDelivery:
@@ -30,36 +40,45 @@ class SweptDelivery:
         handle: WorkflowHandle[Any, Any],
         result: RunResult,
         workflow_run_id: str,
-    ) -> DeadLetter | None:
-        """The letter; None when none is due: delivered, kept, refused, or never asked for.
+    ) -> DeadLetter | DeliveryReceipt | None:
+        """The letter, or the receipt of what the run delivered before it died.
+
+        None when nothing is due: delivered and told, kept already, refused, or never asked for.
 
         Raises:
             RPCError: Temporal could not be asked what the run was started with.
+            ConfigError: what Temporal tells of the run does not read here.
             StoreError: it could not be kept.
         """
-        if result.delivery is not None or await self._letters.letters(
-            result.run_id, delivered=True, limit=1
-        ):
+        if result.delivery is not None or result.reason is Reason.DELIVERY_REFUSED:
             return None
-        request = await _request(client, handle)
-        target = request.invocation.delivery if request else None
-        if request is None or target is None or self._delivery.problem(target) is not None:
+        asked = await _asked(client, handle)
+        if asked is None:
             return None
-        agent = request.agent
+        problem = self._delivery.problem(asked.target)
+        if problem is not None and not asked.valid:
+            return None  # of no request, to nowhere: not worth a place, as for the run itself
         item = delivery_item(
-            target,
+            asked.target,
             result,
-            request.invocation,
-            agent=agent.name if isinstance(agent, RunnableAgent) else agent,
+            asked.invocation,
+            agent=asked.agent,
             workflow_run_id=workflow_run_id,
         )
+        tried, receipt = await _tried(client, handle)
+        if receipt is not None:
+            return receipt
+        # By the ids of this run's own deliveries: another run of the same id may have left letters.
+        kept = await self._letters.letters(result.run_id, delivered=True)
+        if not {item.id, *tried}.isdisjoint(letter.id for letter in kept):
+            return None
         letter = DeadLetter(
             id=item.id,
             run_id=result.run_id,
-            target=target.shown,
+            target=asked.target.shown,
             status=result.status,
             attempts=0,
-            error=NOT_YET,
+            error=clean_line(problem, MAX_ERROR) if problem else NOT_YET,
             failed_at=result.ended_at,
             item=item,
         )
@@ -67,22 +86,94 @@ class SweptDelivery:
         return letter
 
     async def send(self, letter: DeadLetter) -> bool:
-        """One attempt; what does not land stays a dead letter.
+        """One attempt; what does not land, or cannot be sent from here, stays a dead letter.
 
         Raises:
             StoreError: it could not be recorded.
         """
+        item = letter.item
+        if item is None or self._delivery.problem(item.target) is not None:
+            return False
         return (await self._redelivery.send(letter)).receipt is not None
 
 
-async def _request(client: Client, handle: WorkflowHandle[Any, Any]) -> RunRequest | None:
-    """What the run was started with, or went on with; None when it does not read."""
+class _Asked(NamedTuple):
+    """A delivery that the run was asked for."""
+
+    target: DeliveryTarget
+    invocation: Invocation
+    agent: str
+    valid: bool = True
+    """Whether the request was one."""
+
+
+async def _asked(client: Client, handle: WorkflowHandle[Any, Any]) -> _Asked | None:
+    """The delivery that the run was started with, or went on with; None when there is none."""
     async for event in handle.fetch_history_events(page_size=1):
         started = event.workflow_execution_started_event_attributes
-        kind = Carry if started.continued_execution_run_id else RunRequest
+        payloads = started.input.payloads
+        if len(payloads) != 1:
+            return None  # no request at all
+        raw: object = await _read(client, payloads[0], None)
+        if started.continued_execution_run_id:
+            with suppress(ConfigError):
+                return _of(await _read(client, payloads[0], RunRequest))  # a caller's retry policy
+            return _of((await _read(client, payloads[0], Carry)).request)
         try:
-            [found] = await client.data_converter.decode(started.input.payloads, [kind])
-        except Exception:  # noqa: BLE001 - a codec of the host's may raise anything
-            return None
-        return found.request if isinstance(found, Carry) else found
+            return _of(await _read(client, payloads[0], RunRequest))
+        except ConfigError:
+            return _of_rejected(raw)
     return None
+
+
+def _of(request: RunRequest | None) -> _Asked | None:
+    target = None if request is None else request.invocation.delivery
+    if request is None or target is None:
+        return None
+    agent = request.agent
+    name = agent.name if isinstance(agent, RunnableAgent) else agent
+    return _Asked(target, request.invocation, name)
+
+
+def _of_rejected(raw: Any) -> _Asked | None:  # noqa: ANN401 - anything that is no request
+    """As the run does it: a rejection is delivered where that much of the request can be read."""
+    try:
+        target = DeliveryTarget.model_validate(raw["invocation"]["delivery"])
+    except (ValueError, LookupError, TypeError):
+        return None
+    return _Asked(target, Invocation(), "unknown", valid=False)
+
+
+async def _tried(
+    client: Client, handle: WorkflowHandle[Any, Any]
+) -> tuple[set[str], DeliveryReceipt | None]:
+    """Ids of what the run tried to deliver by itself, and the receipt if it landed."""
+    ids: set[str] = set()
+    scheduled: set[int] = set()
+    async for event in handle.fetch_history_events():
+        activity = event.activity_task_scheduled_event_attributes
+        done = event.activity_task_completed_event_attributes
+        if activity.activity_type.name == DELIVER:
+            scheduled.add(event.event_id)
+            ids.add((await _read(client, activity.input.payloads[0], DeliverInput)).item.id)
+        elif done.scheduled_event_id in scheduled:
+            delivered = await _read(client, done.result.payloads[0], Delivered)
+            if delivered.receipt is not None:
+                return ids, delivered.receipt
+    return ids, None
+
+
+async def _read(client: Client, payload: Payload, kind: Any) -> Any:  # noqa: ANN401 - of that kind
+    """What stands in a history.
+
+    Raises:
+        ConfigError: it does not read here; the message repeats nothing of it.
+    """
+    try:
+        [found] = await client.data_converter.decode([payload], None if kind is None else [kind])
+    except Exception as error:  # noqa: BLE001 - a codec of the host's may raise anything
+        raise ConfigError(
+            f"its history does not read here ({type(error).__name__}), so its delivery would be "
+            "lost: sweep where its data converter is, as its workers do"
+        ) from None
+    return found

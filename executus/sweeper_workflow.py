@@ -48,6 +48,8 @@ class SweptRun(Data):
     """Its hold was there and is settled now."""
     delivered: bool = False
     """Its outcome reached the receiver that its own cleanup did not come to."""
+    kept: bool = False
+    """Its outcome waits as a dead letter: it did not land, or cannot be sent from here."""
 
 
 class SweepReport(Data):

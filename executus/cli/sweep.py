@@ -160,6 +160,7 @@ async def plain_client(stack: AsyncExitStack, settings: Settings) -> Client:
 def _tell(report: SweepReport) -> int:
     for run in report.swept:
         done = [name for name in ("closed", "settled", "delivered") if getattr(run, name)]
+        done += ["kept as a dead letter"] if run.kept else []
         name = clean_line(run.run_id, 160)
         click.echo(f"{name}: {run.status}/{run.reason}, {' and '.join(done)}")
     for name in report.stuck:

@@ -2,16 +2,21 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from standardwebhooks import Webhook as Standard
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter, PayloadCodec
 
 from executus import Defaults, DeliveryTarget, Status
 from executus.cli.app import invoke
-from executus.delivery import Deliveries
+from executus.delivery import Deliveries, Endpoint, Webhook
 from executus.errors import DeliveryError, StoreError
 from executus.letter import DeliveryItem, DeliveryReceipt
 from executus.models.scripted import call, hang, say
@@ -28,6 +33,7 @@ from executus.sweeper_workflow import SweepInput, SweepReport
 from executus.tools import tool
 from tests.delivery.kit import SECRET, webhook
 from tests.delivery.receiver import OK, Receiver, answer
+from tests.stores.clocks import opening
 
 from .kit import kit
 
@@ -129,9 +135,11 @@ class Closing(MemoryAudit):
     """Cannot close while it is away."""
 
     away = True
+    refused = 0
 
     async def close(self, closing):
         if self.away:
+            self.refused += 1
             raise StoreError("the database is away")
         return await super().close(closing)
 
@@ -216,3 +224,136 @@ async def test_a_run_that_delivered_is_not_delivered_again_when_its_close_was_lo
     assert (record.status, record.closed_by) == (Status.OK, "sweeper")
     [entry] = [row for row in await audit.rows(out.result.run_id) if row.name == "delivered"]
     assert not entry.late
+
+
+async def test_what_the_sweepers_process_cannot_deliver_is_kept_for_one_that_can(env):
+    client = await Client.connect(env.client.service_client.config.target_host)
+    box, audit, letters = Box(), MemoryAudit(), MemoryLetters()
+    ports = Ports(audit=audit, delivery=box, letters=letters)
+    endpoint = Endpoint("https://crm.example.com/hook", "EXECUTUS_WEBHOOK_CRM_SECRET")
+    there = Deliveries({"webhook": Webhook({"crm": endpoint}, secrets={})})
+    async with kit(env, ports=ports, client=client) as k:
+        target = DeliveryTarget(kind="webhook", address="crm")
+        handle = await k.start([hang()], max_runtime=600, delivery=target)
+        while (await k.runs.state(handle.id)).steps_total < 1:
+            await asyncio.sleep(0.02)
+        await handle.terminate("operator")
+        dispatch = SweptDelivery(there, letters, audit)
+        report = await Sweeper(k.client, audit, delivery=dispatch).sweep(ALL)
+    [swept] = report.swept
+    assert (swept.closed, swept.delivered, swept.kept) == (True, False, True)
+    [letter] = await letters.letters()
+    assert (letter.run_id, letter.attempts) == (handle.id, 0)
+    assert (
+        letter.error == "webhook: the secret EXECUTUS_WEBHOOK_CRM_SECRET is not set on this worker"
+    )
+    assert (await Redelivery(box, letters).send(letter)).receipt is not None
+    assert [item.event.data.reason for item in box.items] == ["terminated"]
+
+
+class Sealed(PayloadCodec):
+    """Encrypts, as far as who has no key can tell."""
+
+    async def encode(self, payloads):
+        return [
+            Payload(metadata={"encoding": b"binary/sealed"}, data=payload.SerializeToString()[::-1])
+            for payload in payloads
+        ]
+
+    async def decode(self, payloads):
+        return [Payload.FromString(payload.data[::-1]) for payload in payloads]
+
+
+async def test_a_history_that_does_not_read_is_left_to_a_sweeper_that_can(env):
+    address = env.client.service_client.config.target_host
+    sealed = replace(DataConverter.default, payload_codec=Sealed())
+    client = await Client.connect(address, data_converter=sealed)
+    box, audit, letters = Box(), MemoryAudit(), MemoryLetters()
+    ports = Ports(audit=audit, delivery=box, letters=letters)
+    async with kit(env, ports=ports, client=client) as k:
+        target = DeliveryTarget(kind="box")
+        handle = await k.start([hang()], max_runtime=600, delivery=target)
+        while (await k.runs.state(handle.id)).steps_total < 1:
+            await asyncio.sleep(0.02)
+        await handle.terminate(reason="operator")
+        dispatch = SweptDelivery(box, letters, audit)
+        bare = await Client.connect(address, data_converter=pydantic_data_converter)
+        report = await Sweeper(bare, audit, delivery=dispatch).sweep(ALL)
+        assert report.swept == ()
+        [line] = report.failed
+        assert line.startswith(f"{handle.id}: its history does not read here (KeyError)")
+        assert (await audit.run(handle.id)).status is None
+        report = await Sweeper(k.client, audit, delivery=dispatch).sweep(ALL)
+    assert [(run.closed, run.delivered) for run in report.swept] == [(True, True)]
+    assert [item.event.data.reason for item in box.items] == ["terminated"]
+
+
+async def test_a_run_that_delivered_and_then_died_is_not_delivered_again(env):
+    client = await Client.connect(env.client.service_client.config.target_host)
+    box, audit, letters = Box(), Closing(), MemoryLetters()
+    ports = Ports(audit=audit, delivery=box, letters=letters)
+    defaults = Defaults(cleanup_seconds=60)
+    async with kit(env, ports=ports, client=client, defaults=defaults) as k:
+        handle = await k.start([say("42")], delivery=DeliveryTarget(kind="box"))
+        while not audit.refused:
+            await asyncio.sleep(0.02)
+        await handle.terminate("operator: it hangs in its cleanup")
+        audit.away = False
+        dispatch = SweptDelivery(box, letters, audit)
+        report = await Sweeper(k.client, audit, delivery=dispatch).sweep(ALL)
+    [item] = box.items
+    assert (item.event.data.status, item.event.data.output) == (Status.OK, "42")
+    assert [(run.closed, run.delivered, run.kept) for run in report.swept] == [(True, False, False)]
+    assert await letters.letters(delivered=True) == []
+    record = await audit.run(handle.id)
+    assert (record.status, record.reason) == (Status.ERROR, "terminated")
+    [entry] = [row for row in await audit.rows(handle.id) if row.name == "delivered"]
+    assert (entry.key, entry.late) == (item.id, False)
+
+
+async def test_letters_of_an_earlier_run_of_the_same_id_do_not_stand_for_a_later_one(env):
+    client = await Client.connect(env.client.service_client.config.target_host)
+    box, audit, letters = Box(), MemoryAudit(), MemoryLetters()
+    box.shut = True
+    ports = Ports(audit=audit, delivery=box, letters=letters)
+    async with kit(env, ports=ports, client=client) as k:
+        run_id = f"twice-{k.queue}"
+        dispatch = SweptDelivery(box, letters, audit)
+        for _ in range(2):
+            target = DeliveryTarget(kind="box")
+            request = k.request([hang()], run_id=run_id, max_runtime=600, delivery=target)
+            handle = await k.client.start_workflow(
+                "executus.AgentRun", request, id=run_id, task_queue=k.queue
+            )
+            while (await k.runs.state(run_id)).steps_total < 1:
+                await asyncio.sleep(0.02)
+            first = handle.first_execution_run_id
+            await handle.terminate("operator")
+            for _ in range(2):  # a sweep that died before its close, and the next one
+                record = MemoryAudit()
+                await record.start(opening(run_id, workflow_run_id=first))
+                await Sweeper(k.client, record, delivery=dispatch).sweep(ALL)
+    assert len(await letters.letters(run_id)) == 2
+
+
+async def test_of_a_request_that_is_none_a_sweeper_delivers_what_the_run_would_have(env):
+    client = await Client.connect(
+        env.client.service_client.config.target_host, data_converter=pydantic_data_converter
+    )
+    box, letters, audit = Box(), MemoryLetters(), MemoryAudit()
+    nowhere = Deliveries({})
+    half = {"invocation": {"delivery": {"kind": "box"}}, "agent": 7}
+    for number, argument in enumerate((half, {"agent": 7}, "words", None)):
+        run_id = f"none-{number}-{uuid.uuid4()}"
+        handle = await client.start_workflow(
+            "executus.AgentRun", argument, id=run_id, task_queue="nobody-listens"
+        )
+        first = handle.first_execution_run_id or ""
+        await handle.terminate(reason="operator")
+        for delivery, store in ((nowhere, MemoryAudit()), (box, audit)):
+            await store.start(opening(run_id, workflow_run_id=first))
+            dispatch = SweptDelivery(delivery, letters, store)
+            report = await Sweeper(client, store, delivery=dispatch).sweep(ALL)
+            assert [(run.closed, run.kept) for run in report.swept] == [(True, False)], argument
+    [item] = box.items
+    assert (item.event.data.agent, item.event.data.reason) == ("unknown", "terminated")
