@@ -290,6 +290,16 @@ class SweepActivities:
             else SweptDelivery(ports.delivery, ports.letters, ports.audit)
         )
 
+    def sweeper(self, client: Client) -> Sweeper:
+        """One over these ports, which keeps to the host's policy and redactor.
+
+        Raises:
+            ConfigError: there is nothing to sweep.
+        """
+        if self._audit is None and self._budget is None:
+            raise ConfigError("the host's Ports have no `audit` and no `budget` to sweep")
+        return Sweeper(client, self._audit, self._budget, delivery=self._delivery)
+
     @activity.defn(name=SWEEP)
     async def sweep(self, asked: SweepInput) -> SweepReport:
         """One sweep, with the worker's own client."""

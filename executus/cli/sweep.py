@@ -2,27 +2,32 @@
 
 import asyncio
 import os
+import secrets
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import click
 from click.core import ParameterSource
-from temporalio.client import Client
+from temporalio.client import Client, Plugin
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.plugin import SimplePlugin
 
+from executus.audit import AuditClose, AuditReceipt
 from executus.cli import exit as codes
-from executus.cli.compose import deliveries
+from executus.cli.compose import Composition, deliveries, load_app
 from executus.cli.place import open_place
 from executus.cli.records import database_option, open_database
 from executus.cli.span import SPAN
 from executus.connect import connect, load_profile
 from executus.sanitize import clean_line
 from executus.settings import Settings, load_settings
+from executus.status import Reason
+from executus.stores.database import Database
+from executus.stores.redaction import Policy
 from executus.stores.sql_audit import SqlAudit
 from executus.stores.sql_budget import SqlBudget
 from executus.stores.sql_letters import SqlLetters
-from executus.sweeper import Sweeper
+from executus.sweeper import SweepActivities, Sweeper
 from executus.sweeper_delivery import SweptDelivery
 from executus.sweeper_schedule import install
 from executus.sweeper_schedule import uninstall as uninstall_schedule
@@ -30,6 +35,27 @@ from executus.sweeper_workflow import SCHEDULE_ID, SweepInput, SweepReport
 
 LONGEST = timedelta(days=1)
 """Temporal keeps the history of a run that is over for a day at least, and maybe no longer."""
+WITHHELD = "withheld: `executus sweep` was not told of the host (--app), which may forbid this text"
+TOLD_BY_TEMPORAL = frozenset({Reason.TERMINATED, Reason.BACKSTOP})
+"""What became of such a run is in Temporal's words and not in the run's."""
+
+
+class StrangersAudit(SqlAudit):
+    """Writes about runs of a host whose policy is not known: never more than any would allow.
+
+    Of content it keeps the length, and a digest under a key that nobody keeps: a plain one would
+    tell a short secret to who guesses, which `Policy.digest_key` may be there against.
+    """
+
+    def __init__(self, database: Database) -> None:
+        key = secrets.token_bytes(32)
+        super().__init__(database, policy=Policy(content="digest", digest_key=key))
+
+    async def close(self, closing: AuditClose) -> AuditReceipt:
+        """See base class. A policy does not reach the error: the host's redactor would."""
+        if closing.error is not None and closing.reason not in TOLD_BY_TEMPORAL:
+            closing = closing.model_copy(update={"error": WITHHELD})
+        return await super().close(closing)
 
 
 @click.command()
@@ -43,6 +69,9 @@ LONGEST = timedelta(days=1)
     "--lost-after", type=SPAN, default="1d", show_default=True, help="Give up on unknown runs."
 )
 @click.option("--all", "everything", is_flag=True, help="Also runs whose time is not over.")
+@click.option(
+    "--app", metavar="MODULE:ATTR", help="The ExecutusPlugin whose stores, policy and delivery."
+)
 @database_option
 @click.pass_context
 def sweep(
@@ -54,6 +83,7 @@ def sweep(
     grace: timedelta,
     lost_after: timedelta,
     everything: bool,
+    app: str | None,
     database: str | None,
 ) -> int:
     """Ask Temporal what became of runs whose time is over.
@@ -61,6 +91,7 @@ def sweep(
     Terminated and timed-out runs ran no cleanup: their records are closed with that truth and
     their holds settled. A live run is never touched; a stuck one is reported. Exits with 1 when
     something is stuck or could not be asked. With --install a worker does it on a schedule.
+    Without --app no content of a run is written: its host's policy may forbid it.
     """
     if uninstall:
         _check_alone(context)
@@ -74,6 +105,8 @@ def sweep(
     settings = load_settings()
     if on_schedule:
         return asyncio.run(_install(settings, every, asked))
+    if app is not None:
+        return asyncio.run(_sweep_app(settings, load_app(app, settings), asked))
     return asyncio.run(_sweep(settings, database, asked))
 
 
@@ -89,7 +122,7 @@ def _check(context: click.Context, every: timedelta, *, on_schedule: bool) -> No
     """Refuse what would say nothing: a schedule sweeps what its workers record."""
     typed = {
         name
-        for name in ("every", "database")
+        for name in ("every", "database", "app")
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
     if on_schedule and not every:
@@ -104,6 +137,10 @@ def _check(context: click.Context, every: timedelta, *, on_schedule: bool) -> No
             "a schedule sweeps the database of the workers that it runs on, so --install takes no "
             "--database: set EXECUTUS_DATABASE_URL where they start"
         )
+    if on_schedule and "app" in typed:
+        raise click.UsageError("a schedule sweeps as its workers do: --install takes no --app")
+    if {"app", "database"} <= typed:
+        raise click.UsageError("--app sweeps the app's own database: leave --database out")
     if not on_schedule and "every" in typed:
         raise click.UsageError("--every goes with --install; without it one sweep is made")
 
@@ -114,10 +151,18 @@ async def _sweep(settings: Settings, url: str | None, asked: SweepInput) -> int:
         database = open_database(url)
         stack.push_async_callback(database.close)
         # Settling needs no cap, so what the budget's host says about missing ones does not matter.
-        audit = SqlAudit(database)
+        audit = StrangersAudit(database)
         delivery = SweptDelivery(deliveries(settings, os.environ), SqlLetters(database), audit)
         sweeper = Sweeper(client, audit, SqlBudget(database), delivery=delivery)
         return _tell(await sweeper.sweep(asked))
+
+
+async def _sweep_app(settings: Settings, composition: Composition, asked: SweepInput) -> int:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(composition.close)
+        plugin = composition.plugin
+        client = await plain_client(stack, settings, plugin)
+        return _tell(await SweepActivities(plugin.host.ports).sweeper(client).sweep(asked))
 
 
 async def _install(settings: Settings, every: timedelta, asked: SweepInput) -> int:
@@ -150,11 +195,13 @@ def warn_of_own_server() -> None:
         )
 
 
-async def plain_client(stack: AsyncExitStack, settings: Settings) -> Client:
-    """A client that reads what runs say, without a host of its own."""
+async def plain_client(
+    stack: AsyncExitStack, settings: Settings, plugin: Plugin | None = None
+) -> Client:
+    """A client that reads what runs say, as the host's `plugin` does or without a host."""
     place = await stack.enter_async_context(open_place(settings))
-    reading = SimplePlugin("executus.Sweep", data_converter=pydantic_data_converter)
-    return await connect(place.profile, plugins=[reading], seconds=settings.connect_seconds)
+    plugin = plugin or SimplePlugin("executus.Sweep", data_converter=pydantic_data_converter)
+    return await connect(place.profile, plugins=[plugin], seconds=settings.connect_seconds)
 
 
 def _tell(report: SweepReport) -> int:

@@ -352,6 +352,8 @@ def test_a_cap_that_is_not_there_is_removed_in_words(say: Say, home: Path, scope
         ["--uninstall", "--install"],
         ["--uninstall", "--grace", "1m"],
         ["--install", "--database", "sqlite:///other.db"],
+        ["--install", "--app", "my_app:plugin"],
+        ["--app", "my_app:plugin", "--database", "sqlite:///other.db"],
         ["--grace", "999999w"],
         ["--lost-after", "soon"],
     ],
