@@ -8,8 +8,11 @@ from pathlib import Path
 from executus.checkpoint import Checkpoint
 from executus.digest import digest
 from executus.errors import StoreError
+from executus.sanitize import clean_line
 
 SUFFIX = ".json"
+MAX_ID = 160
+"""Characters of a run id in a message."""
 
 
 class FolderCheckpoints:
@@ -25,13 +28,17 @@ class FolderCheckpoints:
     async def save(self, checkpoint: Checkpoint) -> None:
         """Keep the newest state of a run; an older one that arrives late changes nothing.
 
+        A file that does not read is replaced: it must not stand in the way for ever.
+
         Raises:
             StoreError: the folder cannot be written.
         """
         try:
             await asyncio.to_thread(self._save, checkpoint)
         except OSError as error:
-            raise StoreError(f"checkpoint of {checkpoint.run_id}: {error.strerror}") from error
+            raise StoreError(
+                f"checkpoint of {clean_line(checkpoint.run_id, MAX_ID)}: {error.strerror}"
+            ) from error
 
     async def load(self, run_id: str) -> Checkpoint | None:
         """The newest state; None when there is none.
@@ -42,14 +49,19 @@ class FolderCheckpoints:
         try:
             return await asyncio.to_thread(self._load, run_id)
         except OSError as error:
-            raise StoreError(f"checkpoint of {run_id}: {error.strerror}") from error
+            raise StoreError(
+                f"checkpoint of {clean_line(run_id, MAX_ID)}: {error.strerror}"
+            ) from error
 
     def _path(self, run_id: str) -> Path:
         return self._folder / (digest(run_id.encode()) + SUFFIX)
 
     def _save(self, checkpoint: Checkpoint) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept = self._load(checkpoint.run_id)
+        try:
+            kept = self._load(checkpoint.run_id)
+        except StoreError:
+            kept = None
         if kept is not None and _age(kept) > _age(checkpoint):
             return
         handle, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
@@ -64,14 +76,19 @@ class FolderCheckpoints:
             raise
 
     def _load(self, run_id: str) -> Checkpoint | None:
+        path = self._path(run_id)
         try:
-            text = self._path(run_id).read_bytes()
+            text = path.read_bytes()
         except FileNotFoundError:
             return None
         try:
             return Checkpoint.model_validate_json(text)
-        except ValueError as error:
-            raise StoreError(f"checkpoint of {run_id}: not readable: {error}") from None
+        except ValueError as error:  # whose text quotes what stands there: a conversation
+            kind = type(error).__name__
+            raise StoreError(
+                f"checkpoint of {clean_line(run_id, MAX_ID)}: not readable ({kind}): {path} is "
+                "damaged or of another version; the run's next copy replaces it"
+            ) from None
 
 
 def _age(checkpoint: Checkpoint) -> tuple[float, int, bool]:

@@ -1,6 +1,7 @@
 """Forks and checkpoints: a new run from any step of another, and the host's own copies."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 from temporalio.client import Client
@@ -319,8 +320,6 @@ async def test_a_copy_is_taken_up_as_the_run_itself_without_an_answer_however_it
 
 async def test_an_older_copy_that_arrives_late_changes_nothing_and_a_broken_one_is_named(tmp_path):
     folder = FolderCheckpoints(tmp_path)
-    from datetime import UTC, datetime
-
     late = Checkpoint(
         run_id="a/../b",
         workflow_run_id="w",
@@ -338,6 +337,30 @@ async def test_an_older_copy_that_arrives_late_changes_nothing_and_a_broken_one_
     file.write_text("{")
     with pytest.raises(StoreError, match=r"a/\.\./b: not readable"):
         await folder.load("a/../b")
+
+
+async def test_a_copy_that_does_not_read_is_told_without_its_content_and_replaced(tmp_path):
+    folder = FolderCheckpoints(tmp_path)
+    copy = Checkpoint(
+        run_id="r",
+        workflow_run_id="w",
+        caller_id="ann",
+        agent_id="x",
+        status="running",
+        iteration=2,
+        steps_total=3,
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    await folder.save(copy)
+    (file,) = tmp_path.iterdir()
+    file.write_text('{"run_id": "r", "messages": ["my card is 4111-1111-1111-1111"]}')
+    with pytest.raises(StoreError) as caught:
+        await folder.load("r")
+    told = str(caught.value)
+    assert told.startswith(f"checkpoint of r: not readable (ValidationError): {file} is damaged")
+    assert ("4111" in told, "\n" in told) == (False, False)
+    await folder.save(copy)
+    assert await folder.load("r") == copy
 
 
 async def test_the_command_line_forks_a_run(env, monkeypatch, capfd, tmp_path):
