@@ -102,7 +102,7 @@ def _assistant(message: Message) -> list[Json]:
 def _call(part: ToolCallPart) -> Json:
     value = arguments_object(part.arguments)
     # Many servers parse the arguments of earlier calls and fail on text that is not an object.
-    arguments = json.dumps(value) if MALFORMED in value else part.arguments
+    arguments = json.dumps(value) if MALFORMED in value or not value else part.arguments
     function: Json = {"name": wire_name(part.name), "arguments": arguments}
     return {"id": wire_id(part.id), "type": "function", "function": function}
 

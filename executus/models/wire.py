@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from executus.digest import digest
 from executus.errors import ModelError
+from executus.jsontext import ArgumentsError, parse_object
 from executus.message import (
     MAX_ARGUMENTS,
     MAX_NAME,
@@ -91,10 +92,9 @@ def failed_text(part: ToolResultPart) -> str:
 def arguments_object(arguments: str) -> dict[str, JsonValue]:
     """Arguments as the JSON object that a format needs; any other text under one key."""
     try:
-        value: object = json.loads(arguments)
-    except (ValueError, RecursionError):
+        return parse_object(arguments)
+    except ArgumentsError:  # also what a lenient parser would read and no encoder would write
         return {MALFORMED: arguments}
-    return value if _is_json_object(value) else {MALFORMED: arguments}
 
 
 def _is_json_object(value: object) -> TypeGuard[dict[str, JsonValue]]:
@@ -112,8 +112,14 @@ def text_parts(value: str) -> tuple[TextPart, ...]:
 
 
 def thinking_parts(wire: WireFormat, shown: str, item: object) -> tuple[ThinkingPart, ...]:
-    """A reasoning item to be carried back verbatim; dropped when it is too large to carry."""
-    raw = json.dumps(item, ensure_ascii=False, separators=(",", ":"))
+    """A reasoning item to be carried back verbatim; dropped when that cannot be done.
+
+    It may be too large, or hold a number that JSON has not.
+    """
+    try:
+        raw = json.dumps(item, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return ()
     if len(raw) > MAX_TEXT:
         return ()
     shown = cap_text(shown, MAX_TEXT).text

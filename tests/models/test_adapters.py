@@ -643,6 +643,49 @@ async def test_bad_arguments_come_through_as_the_model_wrote_them(api: str) -> N
     assert reply.message.tool_calls[0].arguments == '{"a": 1'
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        '{"a": NaN}',
+        '{"a": -Infinity}',
+        '{"a": 1e999}',
+        '{"a": "\\ud83d"}',
+        '{"a": 1, "a": 2}',
+        "[" * 9_000,
+    ],
+)
+@EACH_API
+async def test_no_arguments_that_a_model_wrote_break_the_next_request(api: str, odd: str) -> None:
+    async with scripted(api, calls(Call("add", odd)), say("ok")) as (server, provider):
+        made = (await provider.complete(request(), quiet)).message
+        refused = result(made.tool_calls[0].id, "invalid arguments", "error")
+        reply = await provider.complete(request(user("go"), made, refused), quiet)
+    assert made.tool_calls[0].arguments == odd
+    assert reply.message.text == "ok"
+    if api != "openai-responses":  # which takes any text
+        assert "_malformed_arguments" in server.journal[1].raw.decode()
+
+
+@EACH_API
+async def test_blank_arguments_go_back_as_an_empty_object(api: str) -> None:
+    body = await sent(api, user("go"), assistant(ToolCallPart(id="c", name="add", arguments=" ")))
+    if api != "openai-responses":
+        assert "_malformed_arguments" not in json.dumps(body)
+    if api == "openai-chat":
+        assert body["messages"][1]["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
+@pytest.mark.parametrize("api", ["anthropic", "openai-responses"])
+async def test_reasoning_that_is_no_json_is_not_carried_back(api: str) -> None:
+    kind = "redacted_thinking" if api == "anthropic" else "reasoning"
+    odd = Raw({"type": kind, "data": "x", "score": float("nan")})
+    async with scripted(api, turn(odd, Say("so")), say("ok")) as (_, provider):
+        made = (await provider.complete(request(), quiet)).message
+        reply = await provider.complete(request(user("go"), made, user("on")), quiet)
+    assert [part.type for part in made.parts] == ["text"]
+    assert reply.message.text == "ok"
+
+
 @EACH_API
 async def test_a_missing_call_id_is_made_up_and_a_double_one_kept(api: str) -> None:
     reply = await ask(api, calls(Call("add", id=""), Call("add", '{"a": 2}', id="")))
