@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from pydantic import JsonValue
 
 from executus.errors import ModelError
+from executus.message import Message
 from executus.models.faults import classify
 from executus.models.loose import obj
 from executus.models.provider import ModelReply, ModelRequest, Progress
 from executus.models.sdk_client import Access, Stream, events_of
-from executus.models.wire import Caller
+from executus.models.wire import Caller, estimated, written
+from executus.usage import Usage
 
 if TYPE_CHECKING:
     import httpx2
@@ -79,6 +81,13 @@ class Draft(ABC):
                 f"{name} sent more than {MAX_REPLY:,} characters in one reply; reading stopped"
             )
             raise ModelError(message, fault="request_rejected")
+
+    def metered(self, usage: Usage, sent: int, message: Message) -> Usage:
+        """`usage`, estimated where the server reported none.
+
+        By what streamed, or by the message itself: some servers send it in one piece at the end.
+        """
+        return estimated(usage, sent, max(self._characters, written(message)))
 
 
 class Adapter(ABC):

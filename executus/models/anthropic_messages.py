@@ -128,7 +128,8 @@ class _Draft(Draft):
             case "message_start":
                 message = obj(event.get("message"))
                 self._model = text(message.get("model"))
-                self._usage = {**obj(message.get("usage"))}
+                # Its output is a placeholder of a token: without the last word, it is estimated.
+                self._usage = {**obj(message.get("usage")), "output_tokens": 0}
             case "content_block_start":
                 block = _Block(obj(event.get("content_block")))
                 self._blocks[self._index(event)] = block
@@ -178,7 +179,8 @@ class _Draft(Draft):
         stop = STOPS.get(self._stop, "end")
         if stop == "end" and message.tool_calls:
             stop = "tool_calls"
-        return ModelReply(message, stop, _usage(self._usage), self._model or asked)
+        usage = self.metered(_usage(self._usage), sent, message)
+        return ModelReply(message, stop, usage, self._model or asked)
 
 
 def _usage(raw: dict[str, object]) -> Usage:

@@ -13,7 +13,6 @@ from executus.models.sdk_client import Access
 from executus.models.wire import (
     Caller,
     call_part,
-    estimated,
     incomplete,
     text_parts,
     thinking_parts,
@@ -163,8 +162,8 @@ class _Draft(Draft):
             stop = "refusal"
         elif stop == "end" and self._calls:
             stop = "tool_calls"
-        usage = estimated(_usage(self._usage), sent, self._characters)
         message = Message(role="assistant", parts=tuple(parts))
+        usage = self.metered(_usage(self._usage), sent, message)
         return ModelReply(message, stop, usage, self._model or asked)
 
 

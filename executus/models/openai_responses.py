@@ -74,7 +74,7 @@ class _Draft(Draft):
             stop = "refusal"
         elif stop == "end" and message.tool_calls:
             stop = "tool_calls"
-        usage = _usage(obj(self._response.get("usage")))
+        usage = self.metered(_usage(obj(self._response.get("usage"))), sent, message)
         return ModelReply(message, stop, usage, text(self._response.get("model")) or asked)
 
     def _stop(self) -> StopReason:

@@ -15,6 +15,7 @@ from executus.message import (
     MAX_ARGUMENTS,
     MAX_NAME,
     MAX_TEXT,
+    Message,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -147,9 +148,19 @@ def verbatim(part: ThinkingPart, wire: WireFormat) -> dict[str, JsonValue] | Non
 
 
 def estimated(usage: Usage, sent: int, received: int) -> Usage:
-    """`usage`, or for a server that reports none an estimate of 4 bytes to a token."""
-    if usage.total_tokens:
-        return usage
+    """`usage`, with an estimate of 4 bytes to a token for each count that a server left out.
+
+    Nothing is sent or said for no tokens, and a cap that counts them would never be reached.
+    """
     return usage.model_copy(
-        update={"input_tokens": -(-sent // 4), "output_tokens": -(-received // 4)}
+        update={
+            "input_tokens": usage.input_tokens or -(-sent // 4),
+            "output_tokens": usage.output_tokens or -(-received // 4),
+        }
     )
+
+
+def written(message: Message) -> int:
+    """Characters that a model wrote for this message, as far as it shows them."""
+    spoken = sum(len(p.text) for p in message.parts if isinstance(p, TextPart | ThinkingPart))
+    return spoken + sum(len(call.name) + len(call.arguments) for call in message.tool_calls)

@@ -35,7 +35,7 @@ from tests.models.support import (
     user,
     wired,
 )
-from tests.provider_server import Call, Tokens, Turn, call, calls, say, turn
+from tests.provider_server import Call, Status, Tokens, Turn, call, calls, say, turn
 from tests.provider_server.replies import Raw, Refuse, Say, Think
 
 EACH_API = pytest.mark.parametrize("api", APIS)
@@ -58,6 +58,13 @@ async def sent(api: str, *messages: Message, **options: Any) -> dict[str, Any]:
         await provider.complete(request(*messages, **options), quiet)
         body: dict[str, Any] = server.journal[0].body
         return body
+
+
+def as_written(*events: dict[str, Any]) -> Status:
+    """A stream of exactly these events."""
+    lines = (f"event: {e.get('type', 'x')}\ndata: {json.dumps(e)}\n\n" for e in events)
+    body = "".join(lines).encode()
+    return Status(200, body=body, headers={"content-type": "text/event-stream"})
 
 
 # What goes out
@@ -728,10 +735,56 @@ async def test_counts_that_cannot_be_are_none(api: str) -> None:
     assert reply.usage.cache_read_tokens == 0
 
 
-async def test_a_server_without_usage_is_metered_by_estimate() -> None:
-    reply = await ask("openai-chat", say("x" * 400, tokens=None), user("y" * 4000))
-    assert reply.usage.input_tokens > 1000
+@EACH_API
+async def test_a_server_without_usage_is_metered_by_estimate(api: str) -> None:
+    reply = await ask(api, say("x" * 400, tokens=None), user("y" * 4000))
+    assert 1000 < reply.usage.input_tokens < 1100
     assert reply.usage.output_tokens == 100
+    quoted = calls(Call("add", '{"a": "' + "1" * 391 + '"}'), tokens=None)
+    reply = await ask(api, quoted, user("y" * 4000))
+    assert 100 <= reply.usage.output_tokens <= 101
+
+
+@EACH_API
+async def test_a_count_that_is_missing_is_estimated_beside_one_that_is_there(api: str) -> None:
+    reply = await ask(api, say("x" * 400, tokens=Tokens(input=0, output=7)), user("y" * 4000))
+    assert 1000 < reply.usage.input_tokens < 1100
+    assert reply.usage.output_tokens == 7
+    reply = await ask(api, say("x" * 400, tokens=Tokens(input=7, output=0)), user("y" * 4000))
+    assert (reply.usage.input_tokens, reply.usage.output_tokens) == (7, 100)
+    reply = await ask(api, say("", tokens=Tokens(input=7, output=0)))
+    assert reply.usage.output_tokens == 0
+
+
+async def test_the_placeholder_at_the_start_of_an_anthropic_stream_is_no_count() -> None:
+    started = {"model": "m", "usage": {"input_tokens": 9, "output_tokens": 1}}
+    reply = await ask(
+        "anthropic",
+        as_written(
+            {"type": "message_start", "message": started},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}},
+            {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "text_delta", "text": "x" * 400},
+            },
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": None},
+            {"type": "message_stop"},
+        ),
+    )
+    assert (reply.usage.input_tokens, reply.usage.output_tokens) == (9, 100)
+
+
+@EACH_API
+async def test_what_comes_whole_is_metered_too(api: str) -> None:
+    whole = {
+        "anthropic": Raw({"type": "text", "text": "x" * 400}),
+        "openai-responses": Raw(
+            {"type": "message", "content": [{"type": "output_text", "text": "x" * 400}]}
+        ),
+        "openai-chat": Raw({"content": "x" * 400}),
+    }
+    assert (await ask(api, turn(whole[api], tokens=None))).usage.output_tokens == 100
 
 
 @EACH_API
