@@ -9,8 +9,9 @@ from executus.message import Message, Part
 from executus.models import anthropic_format as fmt
 from executus.models.adapter import Adapter, Connection, Draft
 from executus.models.loose import count, obj, text
-from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
+from executus.models.provider import ModelReply, ModelRequest, Progress
 from executus.models.sdk_client import Access
+from executus.models.stops import stop_of
 from executus.models.wire import (
     Caller,
     Json,
@@ -22,16 +23,6 @@ from executus.models.wire import (
 )
 from executus.usage import Usage
 
-STOPS: Mapping[str, StopReason] = {
-    "end_turn": "end",
-    "stop_sequence": "end",
-    "pause_turn": "end",
-    "tool_use": "end",  # without a tool call; with one it is tool_calls
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "refusal": "refusal",
-}
-"""The API's reasons. One that it may add later counts as an end."""
 NO_SCHEMA = (
     "claude-2",
     "claude-3",
@@ -176,7 +167,7 @@ class _Draft(Draft):
             for part in self._blocks[index].parts(position)
         )
         message = Message(role="assistant", parts=parts)
-        stop = STOPS.get(self._stop, "end")
+        stop = stop_of(self._stop, self._caller)
         if stop == "end" and message.tool_calls:
             stop = "tool_calls"
         usage = self.metered(_usage(self._usage), sent, message)

@@ -8,8 +8,9 @@ from executus.models import chat_format as fmt
 from executus.models.adapter import Adapter, Connection, Draft
 from executus.models.loose import count, items, obj, text
 from executus.models.openai_names import knows_schemas
-from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
+from executus.models.provider import ModelReply, ModelRequest, Progress
 from executus.models.sdk_client import Access
+from executus.models.stops import stop_of
 from executus.models.wire import (
     Caller,
     call_part,
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 Dialect = Literal["openai", "compatible"]
 """openai: newest field names and prompt_cache_key. compatible: only what every server knows."""
-
-STOPS: Mapping[str, StopReason] = {"length": "length", "content_filter": "refusal"}
-"""Finish reasons that are not an end; servers name an end in many ways (stop, eos, ...)."""
 
 
 class OpenAIChat(Adapter):
@@ -157,7 +155,7 @@ class _Draft(Draft):
             call_part(i, call.call_id, call.name, "".join(call.arguments))
             for i, call in enumerate(self._calls)
         ]
-        stop = STOPS.get(self._finish, "end")
+        stop = stop_of(self._finish, self._caller)
         if stop == "end" and self._refused:
             stop = "refusal"
         elif stop == "end" and self._calls:

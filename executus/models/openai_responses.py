@@ -1,7 +1,5 @@
 """OpenAI's Responses API."""
 
-from collections.abc import Mapping
-
 from executus.message import Message, Part
 from executus.models import openai_items as fmt
 from executus.models.adapter import Adapter, Connection, Draft
@@ -10,12 +8,13 @@ from executus.models.loose import count, items, obj, text
 from executus.models.openai_names import knows_schemas
 from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
 from executus.models.sdk_client import Access
+from executus.models.stops import STOPS
 from executus.models.wire import Caller, call_part, incomplete, text_parts, thinking_parts
 from executus.usage import Usage
 
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
-CUTS: Mapping[str, StopReason] = {"max_output_tokens": "length", "content_filter": "refusal"}
-"""Reasons of an incomplete response."""
+ENDED_OTHERWISE = frozenset({"incomplete", "failed", "cancelled"})
+"""Statuses of a response that is not complete."""
 
 
 class OpenAIResponses(Adapter):
@@ -68,6 +67,8 @@ class _Draft(Draft):
         output = items(self._response.get("output")) or [
             self._done[index] for index in sorted(self._done)
         ]
+        if stop == "end" and any(map(_cut_call, output)):
+            raise incomplete(self._caller, "a tool call of the response is incomplete")
         parts = tuple(part for i, item in enumerate(output) for part in self._parts(i, item))
         message = Message(role="assistant", parts=parts)
         if stop == "end" and any(_refuses(item) for item in output):
@@ -78,20 +79,28 @@ class _Draft(Draft):
         return ModelReply(message, stop, usage, text(self._response.get("model")) or asked)
 
     def _stop(self) -> StopReason:
-        match self._kind:
-            case "response.completed":
+        match self._ending():
+            case "completed":
                 return "end"
-            case "response.incomplete":
+            case "incomplete":
                 reason = text(obj(self._response.get("incomplete_details")).get("reason"))
-                if reason in CUTS:
-                    return CUTS[reason]
+                if (stop := STOPS.get(reason.lower(), "end")) != "end":
+                    return stop
                 raise incomplete(self._caller, f"the response is incomplete: {reason or '?'}")
-            case "response.failed":
+            case "failed":
                 error = {"error": obj(self._response.get("error"))}
                 caller = self._caller
                 raise from_payload(error, provider=caller.provider, secrets=caller.secrets)
+            case "cancelled":
+                raise incomplete(self._caller, "the response was cancelled")
             case _:
                 raise incomplete(self._caller, "the stream ended without a terminal event")
+
+    def _ending(self) -> str:
+        """How it ended: some servers have one event for every ending, and tell by the status."""
+        kind = self._kind.removeprefix("response.")
+        status = text(self._response.get("status"))
+        return status if kind and status in ENDED_OTHERWISE else kind
 
     def _parts(self, position: int, item: dict[str, object]) -> tuple[Part, ...]:
         match item.get("type"):
@@ -120,6 +129,10 @@ def _message(item: dict[str, object]) -> tuple[Part, ...]:
 
 def _refuses(item: dict[str, object]) -> bool:
     return any(c.get("type") == "refusal" for c in items(item.get("content")))
+
+
+def _cut_call(item: dict[str, object]) -> bool:
+    return item.get("type") == "function_call" and item.get("status") == "incomplete"
 
 
 def _usage(raw: dict[str, object]) -> Usage:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -610,9 +611,92 @@ async def test_why_the_model_stopped(reply: Turn, stop: str, api: str) -> None:
     assert got.stop == stop
 
 
-@pytest.mark.parametrize("api", ["anthropic", "openai-chat"])
-async def test_a_reason_that_is_new_to_us_is_an_end(api: str) -> None:
-    assert (await ask(api, say("x", reason="eos"))).stop == "end"
+WITH_REASONS = pytest.mark.parametrize("api", ["anthropic", "openai-chat"])
+
+
+@pytest.mark.parametrize("reason", ["stop", "eos", "eos_token", "end_turn", "STOP", "tool_use"])
+@WITH_REASONS
+async def test_servers_name_an_end_in_many_ways(api: str, reason: str) -> None:
+    assert (await ask(api, say("x", reason=reason))).stop == "end"
+    assert (await ask(api, calls(Call("add"), reason=reason))).stop == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("reason", "stop"),
+    [
+        ("model_length", "length"),
+        ("max_tokens", "length"),
+        ("MAX_TOKENS", "length"),
+        ("SAFETY", "refusal"),
+        ("content_filter", "refusal"),
+    ],
+)
+@WITH_REASONS
+async def test_a_tool_call_of_a_cut_reply_is_none_to_run(api: str, reason: str, stop: str) -> None:
+    assert (await ask(api, calls(Call("add"), reason=reason))).stop == stop
+
+
+@pytest.mark.parametrize(
+    ("reason", "fault"),
+    [
+        ("error", "overloaded"),
+        ("insufficient_system_resource", "overloaded"),
+        ("abort", "incomplete_response"),
+        ("lunch\x1b[2J", "incomplete_response"),
+    ],
+)
+@pytest.mark.parametrize("made", [say("half an ans"), calls(Call("add"))], ids=["text", "call"])
+@WITH_REASONS
+async def test_a_reason_that_is_no_end_is_no_reply(
+    api: str, made: Turn, reason: str, fault: str
+) -> None:
+    with pytest.raises(ModelError, match=f'for the reason "{reason[:5]}') as caught:
+        await ask(api, replace(made, reason=reason))
+    assert caught.value.fault == fault
+    assert "\x1b" not in str(caught.value)
+
+
+CALL = {"type": "function_call", "call_id": "c", "name": "add", "arguments": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("response", "ends"),
+    [
+        ({"status": "completed", "output": [{**CALL, "status": "completed"}]}, "tool_calls"),
+        ({"status": "in_progress", "output": [CALL]}, "tool_calls"),
+        (
+            {
+                "status": "incomplete",
+                "incomplete_details": {"reason": "max_output_tokens"},
+                "output": [CALL],
+            },
+            "length",
+        ),
+        ({"status": "incomplete", "output": [CALL]}, "incomplete_response"),
+        (
+            {
+                "status": "incomplete",
+                "incomplete_details": {"reason": "stop"},
+                "output": [CALL],
+            },
+            "incomplete_response",
+        ),
+        ({"status": "cancelled", "output": [CALL]}, "incomplete_response"),
+        ({"status": "failed", "error": {"code": "server_error"}, "output": [CALL]}, "overloaded"),
+        (
+            {"status": "completed", "output": [{**CALL, "status": "incomplete"}]},
+            "incomplete_response",
+        ),
+    ],
+)
+async def test_a_response_is_complete_only_when_its_status_says_so_too(
+    response: dict[str, Any], ends: str
+) -> None:
+    reply = as_written({"type": "response.completed", "response": response})
+    try:
+        assert (await ask("openai-responses", reply)).stop == ends
+    except ModelError as error:
+        assert error.fault == ends  # noqa: PT017 - either is an ending
 
 
 async def test_a_full_context_window_cuts_like_a_length() -> None:
