@@ -1,6 +1,7 @@
 """What the three adapters have in common: one kept client, one guarded call, one bounded reply."""
 
 import asyncio
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -23,6 +24,11 @@ MAX_REPLY = 4_000_000
 """Characters of text, arguments and reasoning in one reply. A server that sends more ignores
 `max_output_tokens`; reading stops, and the fault is final (`request_rejected`), because the same
 request would bring, and cost, the same again."""
+
+MIN_PIECE = 8
+"""Characters from which a piece of a header's value is a secret of its own."""
+SEPARATORS = re.compile(r"[\s:;,=\"]+")
+"""Between the pieces: `Bearer <token>`, `<user>:<password>`, `session=<token>; ...`."""
 
 
 class Connection(Protocol):
@@ -115,7 +121,7 @@ class Adapter(ABC):
         headers = dict(headers or {})
         self._native_schema = native_schema
         self._name = name or self.default_name
-        self._caller = Caller(self._name, (api_key, *headers.values()))
+        self._caller = Caller(self._name, (api_key, *_secrets(headers)))
         self._access = Access(api_key, base_url, headers, http_client)
         self._connection: Connection | None = None
 
@@ -181,6 +187,14 @@ class Adapter(ABC):
 
     @abstractmethod
     def _draft(self, progress: Progress) -> Draft: ...
+
+
+def _secrets(headers: Mapping[str, str]) -> list[str]:
+    """The values of headers, and of each what a server may quote alone: a token, a password."""
+    found = set(headers.values())
+    for value in headers.values():
+        found.update(p for p in SEPARATORS.split(value) if len(p) >= MIN_PIECE)
+    return sorted(found, key=len, reverse=True)  # a piece must not break up the whole
 
 
 async def guarded(call: Awaitable[ModelReply], *, timeout: float, caller: Caller) -> ModelReply:  # noqa: ASYNC109 - it is the call's own bound, reported as a fault

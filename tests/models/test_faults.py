@@ -233,6 +233,25 @@ async def test_a_key_of_no_known_shape_is_cut_out_too(api: str) -> None:
             await made.complete(request(), quiet)
 
 
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [
+        ("Bearer tok_abcdefgh", "tok_abcdefgh"),
+        ("bob:hunter2hunter2", "hunter2hunter2"),
+        ("a=1; session=0a1b2c3d4e5f", "0a1b2c3d4e5f"),
+        ("Bearer  tok_abcdefgh", "Bearer  tok_abcdefgh"),
+    ],
+)
+@pytest.mark.parametrize("api", APIS)
+async def test_the_token_in_a_header_is_cut_out_alone_too(
+    api: str, value: str, quoted: str
+) -> None:
+    refused = status(401, f"who is {quoted}?")
+    async with scripted(api, refused, headers={"X-Gateway": value}) as (_, made):
+        with pytest.raises(ModelError, match=r"who is \[redacted\]\?"):
+            await made.complete(request(), quiet)
+
+
 @pytest.mark.parametrize("api", APIS)
 async def test_a_text_that_is_no_json_is_refused_before_it_is_sent(api: str) -> None:
     async with scripted(api, say("never")) as (server, made):
