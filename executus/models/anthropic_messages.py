@@ -1,6 +1,5 @@
 """Anthropic's Messages API."""
 
-import json
 from collections.abc import Mapping
 
 from pydantic import JsonValue
@@ -16,6 +15,7 @@ from executus.models.wire import (
     Caller,
     Json,
     call_part,
+    compact,
     incomplete,
     text_parts,
     thinking_parts,
@@ -103,7 +103,7 @@ class _Block:
         if streamed := "".join(self.input_json):
             return streamed
         given = self.body.get("input")
-        return json.dumps(given, ensure_ascii=False, separators=(",", ":")) if given else "{}"
+        return compact(given) if given else "{}"
 
 
 class _Draft(Draft):

@@ -13,6 +13,7 @@ from executus.models.sdk_client import Access
 from executus.models.stops import stop_of
 from executus.models.wire import (
     Caller,
+    arguments_text,
     call_part,
     incomplete,
     text_parts,
@@ -124,7 +125,7 @@ class _Draft(Draft):
         function = obj(delta.get("function"))
         call = self._call(delta.get("index"), text(delta.get("id")))
         call.name = call.name or text(function.get("name"))
-        piece = text(function.get("arguments"))
+        piece = arguments_text(function.get("arguments"))
         self.count(piece)
         call.arguments.append(piece)
 

@@ -9,7 +9,14 @@ from executus.models.openai_names import knows_schemas
 from executus.models.provider import ModelReply, ModelRequest, Progress, StopReason
 from executus.models.sdk_client import Access
 from executus.models.stops import STOPS
-from executus.models.wire import Caller, call_part, incomplete, text_parts, thinking_parts
+from executus.models.wire import (
+    Caller,
+    arguments_text,
+    call_part,
+    incomplete,
+    text_parts,
+    thinking_parts,
+)
 from executus.usage import Usage
 
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
@@ -110,7 +117,7 @@ class _Draft(Draft):
                 shown = "\n\n".join(text(s.get("text")) for s in items(item.get("summary")))
                 return thinking_parts(fmt.FORMAT, shown, item)
             case "function_call":
-                name, arguments = text(item.get("name")), text(item.get("arguments"))
+                name, arguments = text(item.get("name")), arguments_text(item.get("arguments"))
                 call_id = text(item.get("call_id"))
                 return (call_part(position, call_id, name, arguments),)
             case _:

@@ -21,6 +21,7 @@ from executus.message import (
     ToolCallPart,
     ToolResultPart,
 )
+from executus.models.loose import text
 from executus.sanitize import cap_text, clean_text
 from executus.usage import Usage
 
@@ -125,6 +126,19 @@ def thinking_parts(wire: WireFormat, shown: str, item: object) -> tuple[Thinking
         return ()
     shown = cap_text(shown, MAX_TEXT).text
     return (ThinkingPart(text=shown, provider=wire, data=clean_text(raw)),)
+
+
+def compact(value: object) -> str:
+    """JSON that a server sent as such, as the text that it stands for."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def arguments_text(given: object) -> str:
+    """Arguments as text; some servers send the object itself.
+
+    An empty object is no text: it may stand before the first piece of text.
+    """
+    return compact(given) if given and _is_json_object(given) else text(given)
 
 
 def call_part(position: int, call_id: str, name: str, arguments: str) -> ToolCallPart:

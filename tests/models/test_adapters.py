@@ -927,3 +927,23 @@ async def test_chat_calls_without_an_index_are_told_apart_by_id() -> None:
         ("a", '{"a": 1}'),
         ("b", "{}"),
     ]
+
+
+async def test_chat_arguments_that_come_as_an_object_are_its_text() -> None:
+    whole = {"id": "a", "function": {"name": "add", "arguments": {"a": 1, "b": "ü"}}}
+    begun = {"id": "b", "function": {"name": "add", "arguments": {}}}
+    more = {"function": {"arguments": '{"a": 2}'}}
+    none = {"id": "c", "function": {"name": "ping", "arguments": {}}}
+    made = {"tool_calls": [whole, begun, more, none]}
+    reply = await ask("openai-chat", say("", extra=made, finish="tool_calls"))
+    assert [(c.id, c.arguments) for c in reply.message.tool_calls] == [
+        ("a", '{"a":1,"b":"ü"}'),
+        ("b", '{"a": 2}'),
+        ("c", "{}"),
+    ]
+
+
+async def test_so_are_those_of_a_response() -> None:
+    whole = Raw({**CALL, "arguments": {"a": 1}})
+    reply = await ask("openai-responses", turn(whole, Raw({**CALL, "arguments": {}})))
+    assert [c.arguments for c in reply.message.tool_calls] == ['{"a":1}', "{}"]
