@@ -18,8 +18,8 @@ no connection, or lost in the middle                  connection (`sent=False` w
 408                                                   timeout
 409, 425, 5xx, 529                                    overloaded
 any other 4xx                                         request_rejected
-an error event after a 200                            as the status that its type stands for
-JSON that does not parse, a broken event              corrupt_response
+an error event or an error object after a 200         as the status that its type stands for
+JSON that does not parse, a broken event, no stream   corrupt_response
 anything else                                         unknown
 ====================================================  ====================================
 """

@@ -1,6 +1,7 @@
 """The fault table: every row over real HTTP, with the real clients, in all three formats."""
 
 import asyncio
+import json
 import socket
 import traceback
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from executus.models.openai_responses import OpenAIResponses
 from tests.models.support import APIS, KEY, ask, quiet, request, scripted, user
 from tests.provider_server import (
     Reply,
+    Status,
     calls,
     drop,
     malformed,
@@ -29,6 +31,7 @@ from tests.provider_server import (
     truncate,
 )
 from tests.provider_server.replies import Call
+from tests.provider_server.wires import Api, events
 
 LONG = "This model's maximum context length is 128000 tokens"
 
@@ -154,6 +157,65 @@ async def test_a_status_keeps_its_number_and_an_event_has_none(api: str) -> None
     with pytest.raises(ModelError) as caught:
         await ask(api, stream_error("overloaded_error"))
     assert caught.value.status_code is None
+
+
+def answer(body: bytes, kind: str) -> Status:
+    """A 200 that is this body, of this content type."""
+    return Status(200, body=body, headers={"content-type": kind})
+
+
+ERROR = {"message": "top up, please", "type": "insufficient_quota", "code": "insufficient_quota"}
+NO_STREAM = {
+    "quota": (json.dumps({"error": ERROR}), "application/json", "provider_quota", "top up"),
+    "quota in a list": (
+        json.dumps([{"error": ERROR}], indent=2),
+        "application/json; charset=utf-8",
+        "provider_quota",
+        "top up, please",
+    ),
+    "code": ('{"error": {"message": "who?", "code": 401}}', "", "provider_auth", "who?"),
+    "text": ('{"error": "model overheats"}', "application/json", "overloaded", "overheats"),
+    "page": (
+        "<html><title>Log in</title>" + "x" * 200_000,
+        "text/html",
+        "corrupt_response",
+        "text/html instead of text/event-stream: <html><title>Log in",
+    ),
+    "whole": ('{"choices": []}', "application/json", "corrupt_response", "application/json"),
+    "nothing": ("", "", "corrupt_response", "no content type instead of"),
+    "large": (
+        '{"error": {"message": "' + "x" * 200_000 + '"}}',
+        "application/json",
+        "corrupt_response",
+        "application/json instead of",
+    ),
+}
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("row", NO_STREAM, ids=lambda row: row.replace(" ", "-"))
+async def test_an_answer_that_is_no_stream_is_told_by_its_words(row: str, api: str) -> None:
+    body, kind, fault, words = NO_STREAM[row]
+    with pytest.raises(ModelError) as caught:
+        await ask(api, answer(body.encode(), kind))
+    error = caught.value
+    assert error.fault == fault, error
+    assert words in str(error)
+    assert (error.status_code, error.__cause__, error.__context__) == (None, None, None)
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_a_key_in_an_answer_that_is_no_stream_is_cut_out(api: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        await ask(api, answer(f"<p>{KEY}</p>".encode(), "text/html"))
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["application/x-ndjson", "text/plain", "", "Text/Event-Stream"])
+@pytest.mark.parametrize("api", APIS)
+async def test_a_stream_may_have_another_content_type(api: Api, kind: str) -> None:
+    body = b": hello\r\n\r\n" + b"".join(events(api, say("x" * 200_000), "m"))
+    assert (await ask(api, answer(body, kind))).message.text == "x" * 200_000
 
 
 async def test_a_response_that_is_incomplete_for_an_unknown_reason_is_no_reply() -> None:
