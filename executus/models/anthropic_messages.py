@@ -167,7 +167,7 @@ class _Draft(Draft):
             for part in self._blocks[index].parts(position)
         )
         message = Message(role="assistant", parts=parts)
-        stop = stop_of(self._stop, self._caller)
+        stop = stop_of(self._stop, self._caller, calls=bool(message.tool_calls))
         if stop == "end" and message.tool_calls:
             stop = "tool_calls"
         usage = self.metered(_usage(self._usage), sent, message)

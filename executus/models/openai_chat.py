@@ -156,7 +156,7 @@ class _Draft(Draft):
             call_part(i, call.call_id, call.name, "".join(call.arguments))
             for i, call in enumerate(self._calls)
         ]
-        stop = stop_of(self._finish, self._caller)
+        stop = stop_of(self._finish, self._caller, calls=bool(self._calls))
         if stop == "end" and self._refused:
             stop = "refusal"
         elif stop == "end" and self._calls:

@@ -1,14 +1,16 @@
 """Why a model stopped, as servers of the Chat and Messages formats write it.
 
-A list of what is an end, because a reply that was cut must never have its tool calls run: a reason
-that nobody knows is no end. Compared in lower case: gateways keep the case of who is behind them.
+A list of what is an end, because a reply that was cut must never have its tool calls run: with a
+reason that nobody knows they are taken for cut. A text is taken as it is then: it has been paid
+for, and asking again would be paid for as often as a step is tried. Compared in lower case:
+gateways keep the case of who is behind them.
 """
 
 from collections.abc import Mapping
 
 from executus.errors import ModelError, ModelFault
 from executus.models.provider import StopReason
-from executus.models.wire import Caller, incomplete
+from executus.models.wire import Caller
 from executus.sanitize import clean_line
 
 ENDS = (
@@ -58,22 +60,21 @@ STOPS: Mapping[str, StopReason] = {
     **dict.fromkeys(REFUSALS, "refusal"),
 }
 """Every reason with which a reply is a reply."""
-FAULTS: Mapping[str, ModelFault] = dict.fromkeys(
-    ("error", "network_error", "insufficient_system_resource"), "overloaded"
-)
-"""Reasons by which the server says that it failed. Any other reason is `incomplete_response`."""
+FAULTS: Mapping[str, ModelFault] = {
+    **dict.fromkeys(("error", "network_error", "insufficient_system_resource"), "overloaded"),
+    **dict.fromkeys(("abort", "aborted", "cancelled"), "incomplete_response"),
+}
+"""Reasons by which the server says that it failed, or broke off."""
 
 
-def stop_of(reason: str, caller: Caller) -> StopReason:
-    """What `reason` stands for.
+def stop_of(reason: str, caller: Caller, *, calls: bool) -> StopReason:
+    """What `reason` stands for in a reply with or without tool `calls`.
 
     Raises:
-        ModelError: the reply was broken off, or nobody knows whether it is whole.
+        ModelError: the reply was broken off.
     """
     known = reason.lower()
-    if known in STOPS:
-        return STOPS[known]
-    detail = f'the reply ended for the reason "{clean_line(reason, 64)}"'
     if known in FAULTS:
+        detail = f'the reply ended for the reason "{clean_line(reason, 64)}"'
         raise ModelError(f"{caller.provider}: {detail}", fault=FAULTS[known])
-    raise incomplete(caller, f"{detail}, which is none that ends a whole reply")
+    return STOPS.get(known, "length" if calls else "end")
