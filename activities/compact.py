@@ -1,6 +1,5 @@
 """`executus.compact`: fold old messages into a summary."""
 
-import json
 import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from executus.message import (
 )
 from executus.models.provider import ModelRequest, WireMessage
 from executus.plan import ModelTarget, RunPlan
-from executus.redact import Redactor
+from executus.redact import Redactor, hide_in_arguments
 from executus.rows import hidden, model_row
 from executus.sanitize import cap_text
 from executus.transcript import view
@@ -157,7 +156,4 @@ def _render(role: str, part: Part, secret: Collection[str], redactor: Redactor) 
 def _arguments(call: ToolCallPart, secret: Collection[str], redactor: Redactor) -> str:
     if call.name in secret:
         return hidden(call.arguments)
-    try:
-        return json.dumps(redactor.value(json.loads(call.arguments)), ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return redactor.text(call.arguments)
+    return hide_in_arguments(call.arguments, redactor.value)

@@ -4,11 +4,14 @@ Policy: values under tell-tale key names, and texts that match known token shape
 side of hiding. Lengths stay visible, so a person can still see that something was there.
 """
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 from pydantic import JsonValue
+
+from executus.jsontext import ArgumentsError, parse_value
 
 SECRET_KEYS = (
     "authorization",
@@ -53,6 +56,8 @@ _BUILT_IN = tuple(SECRET_PATTERNS.items())
 _WORDS = tuple(key.lower().replace("-", "_") for key in SECRET_KEYS)
 COUNT_KEYS = re.compile(r"(?:_tokens|^tokens|max_tokens|token_count|token_limit)$")
 """`input_tokens` and the like are counts, not secrets."""
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
+"""Made once: `json.dumps` with an option makes an encoder for each call."""
 
 
 class Redactor:
@@ -99,6 +104,37 @@ class Redactor:
     @staticmethod
     def _hide(value: JsonValue) -> JsonValue:
         return None if value is None else f"[redacted {len(str(value))}]"
+
+
+def hide_in_arguments(
+    arguments: str, hide: Callable[[JsonValue], JsonValue], parsed: JsonValue = None
+) -> str:
+    """A call's arguments as JSON text, secrets hidden by key name and by shape.
+
+    `hide` is a redactor's `value`; `parsed` what `parse_object` made of them, where that is known.
+    The text stays as it is where nothing is hidden, and is looked at as text where it is no JSON.
+    """
+    if parsed is None:
+        try:
+            parsed = parse_value(arguments)
+        except ArgumentsError:
+            return _text(hide, _in_odd(arguments, hide))
+    hidden = hide(parsed)
+    return _text(hide, arguments if hidden == parsed else _as_json(hidden))
+
+
+def _in_odd(arguments: str, hide: Callable[[JsonValue], JsonValue]) -> str:
+    """The same for what no tool would take: written anew, since a key may stand in it twice."""
+    try:
+        return _as_json(hide(json.loads(arguments)))
+    except (ValueError, RecursionError):
+        return arguments
+
+
+def _text(hide: Callable[[JsonValue], JsonValue], text: str) -> str:
+    """Keys may hold secrets too."""
+    hidden = hide(text)
+    return hidden if isinstance(hidden, str) else _as_json(hidden)
 
 
 @lru_cache(maxsize=4_096)

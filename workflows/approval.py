@@ -11,7 +11,7 @@ from executus.jsontext import parse_object
 from executus.message import ToolCallPart
 from executus.plan import RunPlan, ToolDef
 from executus.question import Question, QuestionKind
-from executus.redact import Redactor
+from executus.redact import Redactor, hide_in_arguments
 from executus.sanitize import cap_text, clean_line, visible_text
 from executus.workflows.questions import Said, expiry
 from executus.workflows.run import Run
@@ -86,12 +86,16 @@ class Approval:
         options = arguments.get("options") if tool.human else None
         size = len(call.arguments)
         whole = "\n".join((run.key.run_id, step_id, tool.name, tool.digest, call.arguments))
-        shown = f"[hidden, {size} bytes]" if tool.secret_arguments else call.arguments
+        shown = (
+            f"[hidden, {size} bytes]"
+            if tool.secret_arguments
+            else hide_in_arguments(call.arguments, self._redactor.value, arguments)
+        )
         return Question(
             step_id=step_id,
             kind=kind,
             tool=tool.name,
-            arguments=cap_text(visible_text(self._redactor.text(shown)), MAX_SHOWN).text,
+            arguments=cap_text(visible_text(shown), MAX_SHOWN).text,
             text=clean_line(text, 2_000),
             options=tuple(str(o) for o in options) if isinstance(options, list) else (),
             digest=digest(whole.encode()),

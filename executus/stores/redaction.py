@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
-from executus.redact import Redactor
+from executus.redact import Redactor, hide_in_arguments
 from executus.sanitize import cap_text, clean_json, clean_line, clean_text
 from executus.stores.canonical import canonical, plain
 
@@ -111,11 +111,24 @@ class Redaction:
     def _visible(self, name: str, clean: JsonValue) -> JsonValue:
         # Cut roughly, redact, cut exactly: a secret that the first cut splits lies in the part
         # that the second one drops, and patterns never run over megabytes.
-        rough = _cap(clean, self._policy.text_bytes * 4)
+        rough = _cap(self._in_calls(name, clean), self._policy.text_bytes * 4)
         hidden = self._redactor.value({name: rough})
         if not isinstance(hidden, dict):
             raise TypeError(f"redactor returned {type(hidden).__name__} for an object")
         return _cap(clean_json(hidden[name]), self._policy.text_bytes)
+
+    def _in_calls(self, name: str, value: JsonValue) -> JsonValue:
+        """`value` with the arguments of calls looked at as JSON: as text they show no key names.
+
+        They are whole here, and bounded (`MAX_ARGUMENTS`); cut they could not be read.
+        """
+        if isinstance(value, str):
+            return hide_in_arguments(value, self._redactor.value) if name == "arguments" else value
+        if isinstance(value, list):
+            return [self._in_calls("", item) for item in value]
+        if isinstance(value, dict):
+            return {key: self._in_calls(key, item) for key, item in value.items()}
+        return value
 
     def _digest(self, data: bytes) -> str:
         key = self._policy.digest_key

@@ -37,6 +37,13 @@ async def read(path: str) -> str:
     return f"content of {path}"
 
 
+@tool(requires_approval=True)
+async def connect(user: str, api_key: str) -> str:
+    """Connect."""
+    SENT.append(api_key)
+    return f"{user} is in"
+
+
 @tool(requires_approval=True, secret_arguments=True)
 async def login(password: str) -> str:
     """Log in."""
@@ -288,6 +295,21 @@ async def test_a_person_sees_every_character_of_what_they_approve(env, real_time
         await k.runs.approve(handle.id, yes(question))
         assert (await k.runs.result(handle.id)).status is Status.OK
         assert SENT[0] == hidden
+
+
+async def test_a_secret_among_arguments_is_in_neither_the_question_nor_the_record(env, real_time):
+    async with kit(env, tools=[connect], client=real_time) as k:
+        script = [call("connect", user="ann", api_key="hunter2-hunter2"), say("done")]
+        handle = await k.start(script, tools=("connect",))
+        (question,) = await asked(k, handle.id)
+        assert question.arguments == '{"user": "ann", "api_key": "[redacted 15]"}'
+        await k.runs.approve(handle.id, yes(question))
+        out = await k.outcome(handle.id)
+        assert SENT == ["hunter2-hunter2"]
+        record = [row.model_dump_json() for row in await k.audit.rows(handle.id)]
+        assert [row for row in record if "hunter2" in row] == []
+        assert len([row for row in record if "[redacted 15]" in row]) >= 2, "the turn and the call"
+        assert out.result.status is Status.OK
 
 
 async def test_secret_arguments_are_shown_to_nobody(env, real_time):

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -206,6 +207,41 @@ async def test_secrets_are_hidden_but_length_and_digest_stay(make: Any) -> None:
     }
     assert kept["result"]["bytes"] == 38  # type: ignore[index, call-overload]
     assert (await audit.verify()).ok
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (
+            '{"user":"bob","password":"hunter2","deep":[{"api_key":"hunter2"}],"n":3}',
+            '{"user": "bob", "password": "[redacted 7]", '
+            '"deep": [{"api_key": "[redacted 7]"}], "n": 3}',
+        ),
+        ('{"b":1,"a":"as it was"}', '{"b":1,"a":"as it was"}'),
+        ('{"password":"hunter2","password":null}', '{"password": null}'),
+        ('{"sk-hunter2hunter2hunter2": 1}', '{"[redacted 24]": 1}'),
+        ("no JSON: Bearer hunter2hunter2", "no JSON: [redacted 21]"),
+        (
+            json.dumps({"rows": ["x" * 100] * 1_500, "password": "hunter2"}),
+            None,
+        ),
+    ],
+)
+async def test_secrets_in_arguments_are_hidden_by_key_where_they_stand_as_text(
+    make: Any, arguments: str, kept: str | None
+) -> None:
+    audit = make(policy=Policy(text_bytes=4_096))
+    calls: list[JsonValue] = [{"id": "c", "name": "login", "arguments": arguments}]
+    content: dict[str, JsonValue] = {"arguments": arguments, "calls": calls}
+    await audit.record("run", [row(kind="tool", content=content)])
+    body = (await audit.rows("run"))[0].body["content"]
+    assert "hunter2" not in json.dumps(body)
+    seen = body["arguments"]
+    assert seen["bytes"] == len(arguments)
+    assert seen["sha256"] == hashlib.sha256(arguments.encode()).hexdigest()
+    assert body["calls"]["value"][0]["arguments"] == seen["value"]
+    if kept is not None:
+        assert seen["value"] == kept
 
 
 async def test_a_tool_under_the_digest_rule_keeps_no_content(make: Any) -> None:
