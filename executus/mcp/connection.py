@@ -65,7 +65,9 @@ class Connection:
         self._settled = asyncio.Event()
         self._stop = asyncio.Event()
         self._listing: Listing | None = None
-        self._listed_at = 0.0
+        self._listed_at = float("-inf")
+        self._changes = 0
+        """Times that what was listed was no longer to be relied on."""
         self._listing_lock = asyncio.Lock()
         # An empty context: it must not live in that of whichever activity came first.
         self.task = asyncio.get_running_loop().create_task(
@@ -96,11 +98,19 @@ class Connection:
         async with self._listing_lock:
             known = self._listing
             if known is None or time.monotonic() - self._listed_at > max_age:
-                self._listed_at = time.monotonic()
+                begun, changes = time.monotonic(), self._changes
                 offered = await self._offered()
                 known = await asyncio.to_thread(read_listing, self.server, offered)
                 self._listing = known
+                # Only now: one that fails or is cancelled leaves the known one as old as it is.
+                # And a change that was told meanwhile may not be in it.
+                self._listed_at = begun if self._changes == changes else float("-inf")
             return known
+
+    def _changed(self) -> None:
+        """Rely no more on what is known of the server: list again before the next call."""
+        self._changes += 1
+        self._listed_at = float("-inf")
 
     async def call(
         self, tool: str, arguments: dict[str, Any], *, key: str, progress: ProgressFnT
@@ -180,7 +190,7 @@ class Connection:
 
     async def _on_message(self, message: ServerNotification | Exception) -> None:
         if isinstance(message, ToolListChangedNotification):
-            self._listed_at = float("-inf")
+            self._changed()
 
     def _why(self, error: Exception) -> str:
         """What ended it, in words that are fit for a run."""
@@ -208,8 +218,8 @@ class Connection:
 
     def _failed(self, error: MCPError) -> ToolError:
         """What to raise; after it, nothing that was known of the server is relied on."""
-        self._listed_at = float("-inf")
-        failure = what_failed(self.server.name, error.code, error.message)
+        self._changed()
+        failure = what_failed(self.server.name, error.code, self._secrets.hide(error.message))
         if isinstance(failure, SessionGone):
             self.end("lost its session")
         return failure

@@ -31,6 +31,7 @@ class Server:
     """What it offers, and what it does when it is asked."""
 
     field = "text"
+    listings = 0
 
     def tools(self) -> list[dict]:
         schema = {"type": "object", "properties": {self.field: {"type": "string"}}}
@@ -46,7 +47,7 @@ class Server:
             return {"content": [{"type": "text", "text": "x" * 9_000_000}]}
         if MODE == "no-result":
             return {"content": "nothing like it"}
-        if MODE == "changing":
+        if MODE in {"changing", "changing-silently"}:
             self.field = "more"
             send({"method": "notifications/tools/list_changed"})
         if MODE == "sleep":
@@ -66,7 +67,14 @@ class Server:
                 "capabilities": {"tools": {"listChanged": True}},
                 "serverInfo": {"name": "bare", "version": "1"},
             }
+        elif method == "tools/list" and MODE == "quoting":
+            error = {"code": -32000, "message": "refused " + os.environ["BARE_TOKEN"]}
+            send({"id": request["id"], "error": error})
+            return
         elif method == "tools/list":
+            self.listings += 1
+            if MODE == "changing-silently" and self.listings == 2:
+                return
             result = {"tools": self.tools()} | ({"nextCursor": "x"} if MODE == "pages" else {})
         elif method == "tools/call":
             result = self.call(request)

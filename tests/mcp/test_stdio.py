@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from executus.errors import ToolRetry
+from executus.errors import ToolError, ToolRetry
 from executus.mcp import McpServer
 from executus.mcp.failures import McpDown
 from executus.mcp.source import McpSource
@@ -198,6 +198,34 @@ async def test_a_tool_whose_schema_changed_is_not_run(bare, journal):
         "`bare__echo` is not the one this run was granted (its schema changed); not run"
     )
     assert journal.lines.count('echo {"text": "c"}') == 0
+
+
+@pytest.mark.parametrize("way", ["time-out", "cancel"])
+async def test_a_listing_that_fails_puts_no_old_one_in_force(bare, journal, way):
+    source = McpSource([bare("changing-silently", connect_seconds=3)])
+    async with source.serving():
+        echo = await definition(source, "bare", "echo")
+        assert (await call(source, echo, '{"text": "b"}')).text == "b"
+        if way == "cancel":
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await call(source, echo, '{"text": "c"}')
+        else:
+            part = await call(source, echo, '{"text": "c"}')
+            assert "did not list its tools within 3 s" in part.text
+        part = await call(source, echo, '{"text": "d"}')
+    assert part.text == (
+        "`bare__echo` is not the one this run was granted (its schema changed); not run"
+    )
+    assert [line for line in journal.lines if line.startswith("echo")] == ['echo {"text": "b"}']
+
+
+async def test_a_secret_that_a_server_quotes_when_it_is_to_list_its_tools_is_hidden(bare):
+    environment = {"BARE_TOKEN": "very-secret-value"}
+    source = McpSource([bare("quoting", env={"BARE_TOKEN": "${BARE_TOKEN}"})], environment)
+    async with source.serving():
+        with pytest.raises(ToolError, match=r"refused \[secret:BARE_TOKEN\]"):
+            await source.listing("bare")
 
 
 async def test_an_answer_of_nine_megabytes_is_dropped_and_the_connection_lives(bare, journal):
