@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -18,6 +19,7 @@ SECRET_KEYS = (
     "api_key",
     "apikey",
     "access_key",
+    "accesskey",
     "client_secret",
     "cookie",
     "credential",
@@ -25,13 +27,26 @@ SECRET_KEYS = (
     "passwd",
     "password",
     "private_key",
+    "privatekey",
     "secret",
     "session_id",
+    "sessionid",
     "signature",
     "token",
 )
 """A key holding one of these words (case and dashes do not count) has its value hidden."""
 
+QUOTE = r'"(?![,:}\]])'
+"""A quote that ends no string of a JSON text: what follows one does not belong to its URL."""
+CREDENTIALS = rf'(?<=://)(?:(?:[^/\s:@"]|{QUOTE})*:(?:[^/\s"]|{QUOTE})+|[^/\s:@?#"]+)(?=@)'
+"""user:password in a URL, up to the last @; or a user alone, who may be a token."""
+KEPT = "executus_kept"
+"""Group of a pattern that is no part of the secret."""
+QUERY = (
+    rf"(?i)(?P<{KEPT}>[?&#][\w.-]*(?:token|key|secret|signature|password|sig)=)"
+    rf'(?!\[redacted )(?:[^&\s"]|{QUOTE})+'
+)
+"""A secret in a URL's query. It comes last: its group would change the number of a host's."""
 SECRET_PATTERNS: Mapping[str, tuple[str, ...]] = {
     r"\bsk-[A-Za-z0-9_-]{16,}": ("sk-",),  # OpenAI, Anthropic
     r"\b(?:ghp|gho|ghs|ghu|github_pat)_[A-Za-z0-9_]{20,}": (
@@ -44,10 +59,8 @@ SECRET_PATTERNS: Mapping[str, tuple[str, ...]] = {
         "-----begin",
     ),
     r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{12,}": ("bearer", "basic"),
-    r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)": ("@",),  # user:password in a URL
-    r"(?i)(?<=[?&](?:key|sig)=)[^&\s]+": ("key=", "sig="),
-    r"(?i)(?<=[?&](?:token)=)[^&\s]+": ("token=",),
-    r"(?i)(?<=[?&](?:api_key)=)[^&\s]+": ("api_key=",),
+    CREDENTIALS: ("@",),
+    QUERY: ("token=", "key=", "secret=", "signature=", "password=", "sig="),
 }
 """Shape of a secret -> pieces of which a text (case-folded) must hold one to match it. Looking for
 the pieces first takes a fiftieth of the time of the expressions, and most texts hold none."""
@@ -55,9 +68,13 @@ LONG_NAME = 100
 _BUILT_IN = tuple(SECRET_PATTERNS.items())
 _WORDS = tuple(key.lower().replace("-", "_") for key in SECRET_KEYS)
 COUNT_KEYS = re.compile(r"(?:_tokens|^tokens|max_tokens|token_count|token_limit)$")
-"""`input_tokens` and the like are counts, not secrets."""
+"""`input_tokens` and the like are counts, not secrets: numbers under them are shown."""
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _as_json = json.JSONEncoder(ensure_ascii=False).encode
 """Made once: `json.dumps` with an option makes an encoder for each call."""
+
+Name = Literal["secret", "count", "open"]
+"""What stands under a key: a secret, a count if it is a number, anything."""
 
 
 class Redactor:
@@ -67,7 +84,8 @@ class Redactor:
         """Add `keys` (words) and `patterns` (regular expressions) to the built-in ones."""
         # A sum with nothing is the same tuple: each run has a redactor, most of them add nothing.
         self._keys = _WORDS + tuple(key.lower().replace("-", "_") for key in keys)
-        self._shapes = _BUILT_IN + tuple((pattern, ("",)) for pattern in patterns)
+        own = tuple((pattern, ("",)) for pattern in patterns)
+        self._shapes = _BUILT_IN[:-1] + own + _BUILT_IN[-1:] if own else _BUILT_IN
         _expression(tuple(pattern for pattern, _ in self._shapes))  # a wrong one is told of now
 
     def text(self, text: str) -> str:
@@ -81,7 +99,7 @@ class Redactor:
                     break
         if not found:
             return text
-        return _expression(tuple(found)).sub(lambda match: f"[redacted {len(match.group())}]", text)
+        return _expression(tuple(found)).sub(_stand_in, text)
 
     def value(self, value: JsonValue) -> JsonValue:
         """`value` with secrets replaced, by key name and by shape."""
@@ -90,20 +108,41 @@ class Redactor:
         if isinstance(value, list):
             return [self.value(item) for item in value]
         if isinstance(value, dict):
-            return {
-                k: self._hide(v) if self.is_secret(k) else self.value(v) for k, v in value.items()
-            }
+            return {k: self._under(k, v) for k, v in value.items()}
         return value
 
     def is_secret(self, key: str) -> bool:
         """Whether the value under `key` is hidden whatever it is."""
+        return self._known(key) == "secret"
+
+    def _under(self, key: str, value: JsonValue) -> JsonValue:
+        match self._known(key):
+            case "secret":
+                return _hide(value)
+            case "count":
+                return _counts(value)
+            case _:
+                return self.value(value)
+
+    def _known(self, key: str) -> Name:
         # The same few names all the time; one that may be of any size is not kept.
-        known = _is_secret if len(key) < LONG_NAME else _is_secret.__wrapped__
+        known = _name if len(key) < LONG_NAME else _name.__wrapped__
         return known(key, self._keys)
 
-    @staticmethod
-    def _hide(value: JsonValue) -> JsonValue:
-        return None if value is None else f"[redacted {len(str(value))}]"
+
+def _hide(value: JsonValue) -> JsonValue:
+    return None if value is None else f"[redacted {len(str(value))}]"
+
+
+def _counts(value: JsonValue) -> JsonValue:
+    """Numbers as they are: a text is no count."""
+    if isinstance(value, str):
+        return _hide(value)
+    if isinstance(value, list):
+        return [_counts(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _counts(item) for key, item in value.items()}
+    return value
 
 
 def hide_in_arguments(
@@ -138,15 +177,23 @@ def _text(hide: Callable[[JsonValue], JsonValue], text: str) -> str:
 
 
 @lru_cache(maxsize=4_096)
-def _is_secret(key: str, words: tuple[str, ...]) -> bool:
-    name = key.lower().replace("-", "_")
-    return any(word in name for word in words) and not COUNT_KEYS.search(name)
+def _name(key: str, words: tuple[str, ...]) -> Name:
+    plain = key.lower().replace("-", "_")
+    parted = _HUMP.sub("_", key).lower().replace("-", "_")
+    if not any(word in plain or word in parted for word in words):
+        return "open"
+    return "count" if COUNT_KEYS.search(plain) or COUNT_KEYS.search(parted) else "secret"
 
 
 @lru_cache(256)
 def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """One expression for `patterns`: without those that cannot match it finds the same."""
     return re.compile("|".join(f"(?:{pattern})" for pattern in _flagless(patterns)))
+
+
+def _stand_in(match: re.Match[str]) -> str:
+    kept = (match[KEPT] if KEPT in match.re.groupindex else None) or ""
+    return f"{kept}[redacted {len(match.group()) - len(kept)}]"
 
 
 def _flagless(patterns: Iterable[str]) -> list[str]:

@@ -62,13 +62,16 @@ class Secrets:
 
     def hide(self, text: str) -> str:
         """`text` without any known secret's value, as it is, URL-quoted or JSON-escaped."""
+        forms: dict[str, str] = {}
         for name in self._hidden:
             value = self._source.get(name, "")
-            if len(value) < MIN_SECRET:
-                continue
-            escaped = json.dumps(value, ensure_ascii=False)[1:-1]
-            for form in {value, quote(value, safe=""), escaped}:
-                text = text.replace(form, f"[secret:{name}]")
+            if len(value) >= MIN_SECRET:
+                escaped = json.dumps(value, ensure_ascii=False)[1:-1]
+                for form in (value, quote(value, safe=""), escaped):
+                    forms.setdefault(form, name)
+        # The longest first: one that another begins with would leave the rest of that one.
+        for form in sorted(forms, key=len, reverse=True):
+            text = text.replace(form, f"[secret:{forms[form]}]")
         return text
 
 

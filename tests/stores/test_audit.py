@@ -213,9 +213,8 @@ async def test_secrets_are_hidden_but_length_and_digest_stay(make: Any) -> None:
     ("arguments", "kept"),
     [
         (
-            '{"user":"bob","password":"hunter2","deep":[{"api_key":"hunter2"}],"n":3}',
-            '{"user": "bob", "password": "[redacted 7]", '
-            '"deep": [{"api_key": "[redacted 7]"}], "n": 3}',
+            '{"user":"bob","password":"hunter2","deep":[{"api_key":"hunter2"}]}',
+            '{"user": "bob", "password": "[redacted 7]", "deep": [{"api_key": "[redacted 7]"}]}',
         ),
         ('{"b":1,"a":"as it was"}', '{"b":1,"a":"as it was"}'),
         ('{"password":"hunter2","password":null}', '{"password": null}'),

@@ -124,3 +124,8 @@ async def test_a_heartbeat_from_a_thread_arrives_on_the_event_loop() -> None:
     await call(work, beat=beat)
     await call(async_work, beat=beat)
     assert beats == [("half", {"nan": "nan"}), (1,)]
+
+
+def test_a_secret_that_another_begins_with_leaves_nothing_of_that_one() -> None:
+    secrets = Secrets(["A", "B"], {"A": "tok-abc123", "B": "tok-abc123-9f8e7d6c"})
+    assert secrets.hide("tok-abc123-9f8e7d6c tok-abc123") == "[secret:B] [secret:A]"
