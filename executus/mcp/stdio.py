@@ -32,8 +32,18 @@ GRACE = 2.0
 """Seconds to leave after stdin was closed, and again after SIGTERM; then SIGKILL."""
 STDERR_TAIL = 4_096
 """Bytes of its stderr that are kept, to say why it died."""
-ANSWERED = re.compile(rb'"id"\s*:\s*(\d{1,15})')
-"""Finds the request that an oversized answer is for."""
+_TEXT = rb'"[^"\\]*"\s*:\s*"[^"\\]*"'
+_ID = rb'"id"\s*:\s*(\d{1,15})'
+ANSWERED_FIRST = re.compile(
+    rb'\s*\{\s*(?:%b\s*,\s*)*(?:%b\s*,\s*(?:%b\s*,\s*)*)?"(?:result|error)"\s*:'
+    % (_TEXT, _ID, _TEXT)
+)
+"""How an oversized answer begins; with the request that it is for, if that stands first. Only
+there and at the end is an "id" the request's: those between are what the server answers with."""
+ANSWERED_LAST = re.compile(rb",\s*%b\s*(?:,\s*%b\s*)*\}\s*\Z" % (_ID, _TEXT))
+"""How it ends, where the request stands last."""
+EDGE = 256
+"""Bytes of an oversized line that are looked at, at either end."""
 
 Inbox = MemoryObjectSendStream[SessionMessage | Exception]
 Outbox = MemoryObjectReceiveStream[SessionMessage]
@@ -188,32 +198,32 @@ async def _line(stream: asyncio.StreamReader) -> bytes | None:
     except asyncio.IncompleteReadError:  # the end, perhaps in the middle of a line
         return None
     except asyncio.LimitOverrunError as error:
-        head = await stream.read(256)
-        await _skip_line(stream, head, error.consumed)
-        return _oversized(head)
+        head = await stream.read(EDGE)
+        return _oversized(head, await _skip_line(stream, head, error.consumed))
 
 
-async def _skip_line(stream: asyncio.StreamReader, head: bytes, known: int) -> None:
-    """Drop the rest of a line of which `known` bytes hold no line end."""
-    left = known - len(head)
+async def _skip_line(stream: asyncio.StreamReader, head: bytes, known: int) -> bytes:
+    """Drop the rest of a line of which `known` bytes hold no line end; answers its end."""
+    left, tail = known - len(head), b""
     while left > 0:
-        left -= len(await stream.readexactly(min(left, 65_536)))
+        chunk = await stream.readexactly(min(left, 65_536))
+        left -= len(chunk)
+        tail = (tail + chunk)[-EDGE:]
     while True:
         try:
-            await stream.readuntil(b"\n")
+            return (tail + await stream.readuntil(b"\n"))[-EDGE:]
         except asyncio.LimitOverrunError as error:
-            await stream.readexactly(error.consumed)
+            tail = (tail + await stream.readexactly(error.consumed))[-EDGE:]
         except asyncio.IncompleteReadError:
-            return
-        else:
-            return
+            return b""
 
 
-def _oversized(head: bytes) -> bytes:
-    found = ANSWERED.search(head)
+def _oversized(head: bytes, tail: bytes) -> bytes:
+    begins = ANSWERED_FIRST.match(head)
+    found = begins if begins is None or begins[1] else ANSWERED_LAST.search(tail)
     if found is None:
-        return b""  # nobody's answer, or one that says whose it is at its end: that call times out
-    return json.dumps(error_answer(TOO_LONG, TOO_LONG_TEXT, int(found.group(1)))).encode()
+        return b""  # nobody's answer, or of an unknown form: that call times out
+    return json.dumps(error_answer(TOO_LONG, TOO_LONG_TEXT, int(found[1]))).encode()
 
 
 def _message(line: bytes) -> SessionMessage | Exception:

@@ -22,8 +22,11 @@ def note(what: str) -> None:
         file.write(what + "\n")
 
 
-def send(message: dict) -> None:
-    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+def send(message: dict, *, last: int | None = None) -> None:
+    """`last`: the request's id, to stand behind everything, as the TypeScript package has it."""
+    end = {} if last is None else {"jsonrpc": "2.0", "id": last}
+    first = {"jsonrpc": "2.0"} if last is None else {}
+    sys.stdout.write(json.dumps({**first, **message, **end}) + "\n")
     sys.stdout.flush()
 
 
@@ -32,6 +35,7 @@ class Server:
 
     field = "text"
     listings = 0
+    held: int | None = None
 
     def tools(self) -> list[dict]:
         schema = {"type": "object", "properties": {self.field: {"type": "string"}}}
@@ -56,6 +60,16 @@ class Server:
             return {"content": [{"type": "text", "text": json.dumps(dict(os.environ))}]}
         return {"content": [{"type": "text", "text": arguments.get("text", "")}]}
 
+    def answer_last(self, request: int) -> None:
+        """Hold the first call, answer the second with far too much, then the first."""
+        if self.held is None:
+            self.held = request
+            return
+        rows = [{"id": self.held, "text": "x" * 9_000_000, "more": {"id": self.held}}]
+        send({"result": {"structuredContent": {"rows": rows}, "content": []}}, last=request)
+        held, self.held = self.held, None
+        send({"result": {"content": [{"type": "text", "text": "held"}]}}, last=held)
+
     def answer(self, request: dict) -> None:
         method = request.get("method")
         if "id" not in request:
@@ -76,6 +90,10 @@ class Server:
             if MODE == "changing-silently" and self.listings == 2:
                 return
             result = {"tools": self.tools()} | ({"nextCursor": "x"} if MODE == "pages" else {})
+        elif method == "tools/call" and MODE == "huge-last":
+            self.call(request)
+            self.answer_last(request["id"])
+            return
         elif method == "tools/call":
             result = self.call(request)
         else:

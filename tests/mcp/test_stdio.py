@@ -15,6 +15,7 @@ from executus.errors import ToolError, ToolRetry
 from executus.mcp import McpServer
 from executus.mcp.failures import McpDown
 from executus.mcp.source import McpSource
+from executus.mcp.stdio import _oversized
 from executus.tools.context import Secrets
 
 from .calling import call, definition
@@ -237,6 +238,38 @@ async def test_an_answer_of_nine_megabytes_is_dropped_and_the_connection_lives(b
             assert (part.outcome, part.bytes < 300) == ("error", True)
             assert "answered with more than 8,388,608 bytes" in part.text
         assert len(journal.pids) == 1
+
+
+async def test_an_oversized_answer_whose_request_stands_last_is_no_other_calls(bare, journal):
+    source = McpSource([bare("huge-last")])
+    async with source.serving():
+        echo = await definition(source, "bare", "echo")
+        held = asyncio.create_task(call(source, echo, '{"text": "first"}'))
+        while 'echo {"text": "first"}' not in journal.lines:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            part = await call(source, echo, '{"text": "second"}')
+        assert "answered with more than 8,388,608 bytes" in part.text
+        assert ((await held).outcome, (await held).text) == ("ok", "held")
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "request_id"),
+    [
+        (b'{"jsonrpc":"2.0","id":7,"result":{"a":[{"id":8', b'"id":8}]}}\n', 7),
+        (b'{ "id" : 7, "jsonrpc": "2.0", "error": {"id": 8', b'"id":8}}\n', 7),
+        (b'{"jsonrpc":"2.0","result":{"a":{"id":8', b'}},"id":7}\n', 7),
+        (b'{"result":{"id":8', b'"id":8}, "id": 7, "jsonrpc": "2.0" }\r\n', 7),
+        (b'{"result":{"id":8', b'"text":"x","id":8}}\n', None),
+        (b'{"result":{"id":8', b'a string with ,\\"id\\":8}"}}\n', None),
+        (b'{"jsonrpc":"2.0","id":8,"method":"sampling/createMessage","params":{', b"}}\n", None),
+        (b'{"jsonrpc":"2.0","method":"notifications/message","params":{"id":8', b"}}\n", None),
+        (b'{"result":{"id":8', b"", None),
+    ],
+)
+def test_only_an_id_of_the_message_itself_says_whose_an_oversized_answer_is(head, tail, request_id):
+    made = _oversized(head, tail)
+    assert (json.loads(made)["id"] if made else None) == request_id
 
 
 async def test_what_is_no_result_is_a_failed_call(bare):
