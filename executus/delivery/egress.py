@@ -23,7 +23,7 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host name and port to IP addresses."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-ALLOW = "the host can allow its network by EXECUTUS_DELIVERY_NETWORKS or Egress(networks=...)"
+ALLOW = "by EXECUTUS_DELIVERY_NETWORKS or Egress(networks=...)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,8 @@ class Egress:
     """Whether a caller's URL may be plain http."""
     networks: Sequence[str] = ()
     """Networks that are not public and allowed all the same, such as `10.0.0.0/8`."""
+    allow: str = ALLOW
+    """How the host allows a network, for who is refused."""
     resolver: Resolver = field(default_factory=lambda: system_resolver)
     """How names are resolved."""
 
@@ -85,7 +87,8 @@ class Egress:
         networks = parse_networks(self.networks)
         if not is_public(address) and not is_within(address, networks):
             text = f"{clean_line(host, 100)} leads to {address}, which is not a public address"
-            raise DeliveryError(f"{text}; {ALLOW}", permanent=True)
+            text += f"; the host can allow its network {self.allow}"
+            raise DeliveryError(text, permanent=True)
 
     def _literal_problem(self, host: str, port: int) -> str | None:
         """An address written as a number, in any form that the system understands."""

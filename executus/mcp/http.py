@@ -77,8 +77,7 @@ class BoundedClient(httpx2.AsyncClient):
         except NOT_CONNECTED as error:
             return _answer(request, NOT_SENT, f"cannot be reached ({type(error).__name__})")
         except DeliveryError as error:
-            way_out = " with `networks`" if error.permanent else ""
-            return _answer(request, NOT_SENT, f"cannot be reached: {error}{way_out}")
+            return _answer(request, NOT_SENT, f"cannot be reached: {error}")
         except httpx2.TransportError as error:
             return _answer(request, LOST, f"broke off ({type(error).__name__})")
         if response.headers.get("content-encoding", PLAIN).lower() != PLAIN:
@@ -137,7 +136,7 @@ def _transport(server: McpServer) -> httpx2.AsyncBaseTransport | None:
     if {parts.scheme, "all"} & proxies.keys() and not proxy_bypass(host):
         return None
     own = map(str, named_networks(host))
-    return Guarded(Egress(networks=(*server.networks, *own)))
+    return Guarded(Egress(networks=(*server.networks, *own), allow="with `networks`"))
 
 
 def _answer(
