@@ -27,7 +27,7 @@ from executus.stores.backend import TIMEOUT, T, Work, ended, whole
 from executus.stores.dialects import BEGUN, begin_sqlite, set_up_sqlite
 from executus.stores.prepared import driver
 
-FOLDER_SETTING = "EXECUTUS_DATA_DIR, or EXECUTUS_DATABASE_URL"
+FOLDER_SETTING = "EXECUTUS_DATA_DIR, or EXECUTUS_DATABASE_URL (of a command: --database)"
 READERS = 4
 """Threads that read at the same time."""
 TOGETHER = 64

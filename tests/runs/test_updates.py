@@ -47,5 +47,5 @@ async def test_who_stops_waiting_for_an_update_is_cancelled(unserved) -> None:
 
 
 async def test_an_update_of_an_unknown_run_names_it(unserved) -> None:
-    with pytest.raises(UserError, match="run no-such-run: "):
+    with pytest.raises(UserError, match="no run `no-such-run` here"):
         await unserved.steer_and_wait("no-such-run", "hello")

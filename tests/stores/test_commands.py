@@ -100,8 +100,8 @@ def test_a_database_that_cannot_be_made_is_told_by_its_place(say: Say, home: Pat
     code, out, err = say("audit", "list", "--database", "sqlite:///file/x/new.db")
     assert (code, out) == (2, "")
     assert err == (
-        "executus: the database's folder file/x cannot be made: Not a directory; name a file that "
-        "you may write\n"
+        "executus: cannot create file/x: Not a directory; set EXECUTUS_DATA_DIR, or "
+        "EXECUTUS_DATABASE_URL (of a command: --database)\n"
     )
     code, out, err = say("audit", "list", "--database", f"sqlite:///{home}")
     assert (code, out) == (1, "")
