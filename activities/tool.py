@@ -151,7 +151,7 @@ class ToolActivities:
             context.files,
             step_id=step.step_id,
             limit=text_room(min(step.result_bytes, MAX_RESULT), context.images),
-            json_limit=json_room(context.images),
+            json_limit=json_room(min(step.result_bytes, MAX_RESULT), context.images),
             seconds=LOCAL_SPILL_SECONDS if tool.local else left + SPILL_SECONDS,
         )
 

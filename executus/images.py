@@ -23,6 +23,10 @@ SIGNATURES = (
 content decides."""
 
 
+MIN_JSON = 1_024
+"""JSON bytes that the smallest result may take: a mark of what was cut has its place."""
+
+
 def image_type(data: bytes) -> str | None:
     """The type of an image by its content; None when no model can see it."""
     for signature, mime in SIGNATURES:
@@ -38,11 +42,23 @@ def encoded(size: int) -> int:
 
 def text_room(limit: int, images: Sequence[ImagePart]) -> int:
     """Bytes left for the text of an output that carries these images."""
-    return min(limit, json_room(images))
+    return min(limit, _left(images))
 
 
-def json_room(images: Sequence[ImagePart]) -> int:
+def json_room(limit: int, images: Sequence[ImagePart]) -> int:
     """JSON bytes left for it: more than the text has, when much of it has to be escaped."""
+    return min(json_cap(limit), _left(images))
+
+
+def json_cap(limit: int) -> int:
+    """JSON bytes of a text of `limit` bytes: twice as many, for quotes.
+
+    A control character takes six, and a batch of results full of them would end the run.
+    """
+    return min(max(2 * limit, MIN_JSON), OUTPUT_BYTES)
+
+
+def _left(images: Sequence[ImagePart]) -> int:
     return OUTPUT_BYTES - sum(encoded(len(image.data)) for image in images)
 
 

@@ -15,7 +15,7 @@ from temporalio.exceptions import (
 from executus import contracts
 from executus.contracts import RunState, ToolInput, ToolOutput
 from executus.digest import digest
-from executus.images import attached_message, encoded
+from executus.images import attached_message, encoded, json_cap
 from executus.jsontext import ArgumentsError, parse_object
 from executus.message import Message, ToolCallPart, ToolOutcome, ToolResultPart
 from executus.plan import RunPlan, ToolDef
@@ -52,7 +52,7 @@ class ToolCalls:
         self._delegation = Delegation(run, plan)
         self._approval = Approval(run, plan, redactor)
         self._tools = {tool.name: tool for tool in plan.tools}
-        cap = max((tool.result_bytes for tool in plan.tools), default=1)
+        cap = max((json_cap(tool.result_bytes) for tool in plan.tools), default=1)
         shown = max((encoded(tool.image_bytes) for tool in plan.tools), default=0)
         # What brings images goes through a narrower door as well, and the rest has less room.
         room = MAX_BATCH_BYTES - (IMAGE_BATCH_BYTES if shown else 0)

@@ -149,7 +149,7 @@ async def _render(value: object, context: ToolContext, limit: int) -> tuple[Capp
 def _rendered(value: object, context: ToolContext, limit: int) -> tuple[Capped, str | None]:
     text = context.secrets.hide(result_text(value))
     images = context.images
-    capped = cap_result(text, text_room(limit, images), json_limit=json_room(images))
+    capped = cap_result(text, text_room(limit, images), json_limit=json_room(limit, images))
     return capped, text if capped.truncated else None
 
 

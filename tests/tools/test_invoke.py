@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, SecretStr
 from pydantic_core import to_json
 
 from executus.digest import digest
-from executus.images import OUTPUT_BYTES, encoded
+from executus.images import OUTPUT_BYTES, encoded, json_cap, json_room
 from executus.message import ImagePart, Message
 from executus.redact import Redactor
 from executus.sanitize import cap_text
@@ -29,6 +29,7 @@ from executus.tools.context import Secrets
 from executus.tools.invoke import invoke
 from executus.tools.tool import Tool
 from executus.tools.value import CHUNK, cap_result
+from executus.workflows.tool_calls import MAX_BATCH_BYTES
 
 from .calls import call, context
 
@@ -530,3 +531,12 @@ async def test_a_custom_redactor_applies_to_errors() -> None:
         redactor=Redactor(patterns=[r"\d{4}-\d{4}"]),
     )
     assert part.text == "card [redacted 9]"
+
+
+@pytest.mark.parametrize("limit", [1, 1_000, 65_536, 500_000])
+@pytest.mark.parametrize("filling", ["\x1b", '"', "x", "\u6f22"])
+def test_a_batch_of_the_widest_results_stays_under_3_mb(filling: str, limit: int) -> None:
+    """Temporal ends a run whose workflow task passes 4 MiB."""
+    text = cap_result(filling * 600_000, limit, json_limit=json_room(limit, ())).text
+    assert len(to_json(text)) <= json_cap(limit)
+    assert max(1, MAX_BATCH_BYTES // json_cap(limit)) * len(to_json(text)) <= MAX_BATCH_BYTES
