@@ -19,7 +19,7 @@ from executus.delivery_target import DeliveryTarget
 from executus.files import DroppedFile, FileRef, FileScope
 from executus.message import ImagePart, InputFile, Message, ToolResultPart
 from executus.plan import Effect
-from executus.steer import TOOL_STEER
+from executus.steer import MAX_BY, TOOL_STEER
 from executus.submit import Submission
 from executus.transcript import Cursor
 from executus.usage import Usage
@@ -224,7 +224,7 @@ class RaiseLimits(Data):
     """New limit in micro-USD; None leaves it."""
     iterations: int | None = Field(default=None, gt=0, le=MAX_STEPS)
     """New max_iterations; None leaves it. Not for a run with phases: their turns are their own."""
-    by: str = Field(default="", max_length=255)
+    by: str = Field(default="", max_length=MAX_BY)
     """Who raises it; recorded."""
 
 

@@ -4,9 +4,8 @@ from pydantic import Field
 
 from executus.data import Data
 from executus.message import Message
+from executus.steer import MAX_BY
 
-MAX_BY = 255
-"""Characters of who forks."""
 STEP_PATTERN = r"^m[0-9]+(\.[A-Za-z0-9.]+)?$"
 
 

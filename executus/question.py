@@ -9,12 +9,11 @@ from pydantic import Field, JsonValue
 
 from executus.data import Data
 from executus.sanitize import json_text
+from executus.steer import MAX_BY
 
 MAX_PATTERN = 200
 MAX_MATCHED = 32_768
 """Characters of an argument that a pattern is tried on: 50 ms of a workflow task at worst."""
-MAX_BY = 255
-"""Characters of who says it."""
 MAX_NOTE = 2_000
 MAX_ANSWER = 20_000
 

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from executus.data import Data
 
+MAX_BY = 255
+"""Characters of who says, decides, raises or forks something."""
 MAX_STEER = 100
 """Messages that may wait in a run."""
 MAX_STEER_BYTES = 20_000
@@ -21,7 +23,7 @@ class SteerRequest(Data):
 
     text: str
     """What to say: a user message before the next model call."""
-    by: str = Field(default="", max_length=255)
+    by: str = Field(default="", max_length=MAX_BY)
     """Who says it; recorded."""
 
 

@@ -11,7 +11,7 @@ from executus.contracts import RaiseLimits
 from executus.question import Answer, Decision
 from executus.sanitize import clean_line
 from executus.status import Reason, Status
-from executus.steer import MAX_STEER, SteerReceipt, SteerRequest
+from executus.steer import MAX_BY, MAX_STEER, SteerReceipt, SteerRequest
 from executus.workflows.ending import Ending
 from executus.workflows.run import TOO_LATE, Run
 
@@ -19,7 +19,6 @@ UNNAMED, NATIVE = "unknown, signal", "unknown, native cancel"
 """Who cancelled a run, when nobody said so."""
 NO_REASON = "no reason given"
 MAX_REASON_CHARACTERS = 500
-MAX_BY_CHARACTERS = 255
 TEXTS = "one text and, optionally, who says it"
 
 
@@ -168,7 +167,7 @@ def _texts(said: Sequence[object]) -> tuple[str, str] | None:
     by = by or ""  # null is nobody
     if more or not said or not isinstance(text, str) or not isinstance(by, str):
         return None
-    return text, clean_line(by, MAX_BY_CHARACTERS)
+    return text, clean_line(by, MAX_BY)
 
 
 def _told(said: Sequence[object]) -> str:

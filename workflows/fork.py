@@ -8,10 +8,11 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from executus import contracts
 from executus.errors import RunError
 from executus.fork_end import before_answer, consistent, whole_turn
-from executus.origin import MAX_BY, ForkAsk, ForkPoint, OriginInput, OriginPage
+from executus.origin import ForkAsk, ForkPoint, OriginInput, OriginPage
 from executus.request import RunRequest
 from executus.sanitize import clean_line
 from executus.status import Reason, Status
+from executus.steer import MAX_BY
 from executus.workflows.opening import has_content
 from executus.workflows.perform import Options, perform
 from executus.workflows.run import Run

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from executus.question import MAX_BY
 from executus.sanitize import cap_text, clean_line
-from executus.steer import CALLER, CRITIC, MAX_STEER, MAX_STEER_BYTES, SteerReceipt
+from executus.steer import CALLER, CRITIC, MAX_BY, MAX_STEER, MAX_STEER_BYTES, SteerReceipt
 
 MAX_KNOWN = 500
 """Ids remembered, so that a repeated update delivers once; the oldest is forgotten first."""

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 
-from executus.question import MAX_BY, Answer, Decision, Question, QuestionKind
+from executus.question import Answer, Decision, Question, QuestionKind
 from executus.sanitize import clean_line, clean_text
+from executus.steer import MAX_BY
 from executus.workflows.clock import Clock
 
 MAX_SETTLED = 1_000

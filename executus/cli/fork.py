@@ -12,8 +12,9 @@ from executus.cli.session import Order, execute
 from executus.cli.text import ANY_TEXT, ID, NAME, TEXT
 from executus.cli.user import user
 from executus.errors import ConfigError
-from executus.origin import MAX_BY, Origin
+from executus.origin import Origin
 from executus.settings import load_settings
+from executus.steer import MAX_BY
 
 
 @click.command("fork")

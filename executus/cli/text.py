@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
+from executus.steer import MAX_BY
+
 MAX_SHOWN = 40
 """Characters of a refused text that its error repeats."""
-MAX_NAME = 255
-"""Characters of who says or decides something."""
 MAX_ID = 1_000
 """Characters of a workflow id or task queue: Temporal's own bound."""
 
@@ -44,5 +44,5 @@ class Text(click.ParamType[str]):
 
 TEXT = Text()
 ANY_TEXT = Text(blank=True)
-NAME = Text(most=MAX_NAME)
+NAME = Text(most=MAX_BY)
 ID = Text(most=MAX_ID)

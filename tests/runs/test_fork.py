@@ -318,10 +318,9 @@ async def test_a_copy_is_taken_up_as_the_run_itself_without_an_answer_however_it
             assert out.result.structured == ["user", "assistant", "tool"], run_id
 
 
-async def test_an_older_copy_that_arrives_late_changes_nothing_and_a_broken_one_is_named(tmp_path):
-    folder = FolderCheckpoints(tmp_path)
-    late = Checkpoint(
-        run_id="a/../b",
+def a_copy(run_id: str) -> Checkpoint:
+    return Checkpoint(
+        run_id=run_id,
         workflow_run_id="w",
         caller_id="ann",
         agent_id="x",
@@ -330,6 +329,11 @@ async def test_an_older_copy_that_arrives_late_changes_nothing_and_a_broken_one_
         steps_total=3,
         at=datetime(2026, 1, 1, tzinfo=UTC),
     )
+
+
+async def test_an_older_copy_that_arrives_late_changes_nothing_and_a_broken_one_is_named(tmp_path):
+    folder = FolderCheckpoints(tmp_path)
+    late = a_copy("a/../b")
     await folder.save(late.model_copy(update={"status": "ok", "iteration": 3}))
     await folder.save(late)
     assert (await folder.load("a/../b")).status == "ok"
@@ -341,16 +345,7 @@ async def test_an_older_copy_that_arrives_late_changes_nothing_and_a_broken_one_
 
 async def test_a_copy_that_does_not_read_is_told_without_its_content_and_replaced(tmp_path):
     folder = FolderCheckpoints(tmp_path)
-    copy = Checkpoint(
-        run_id="r",
-        workflow_run_id="w",
-        caller_id="ann",
-        agent_id="x",
-        status="running",
-        iteration=2,
-        steps_total=3,
-        at=datetime(2026, 1, 1, tzinfo=UTC),
-    )
+    copy = a_copy("r")
     await folder.save(copy)
     (file,) = tmp_path.iterdir()
     file.write_text('{"run_id": "r", "messages": ["my card is 4111-1111-1111-1111"]}')
