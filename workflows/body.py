@@ -176,7 +176,7 @@ class Body:
         """Let the audit take what only this execution knows, and pack the rest."""
         run = self._run
         await self._watch.end()
-        told = len(run.ledger.events)
+        flushed = len(run.ledger.events)
         if "audit" in plan.wired:
             asked = AuditFlushInput(
                 opening=run.opening(), events=tuple(run.ledger.events), row_keys=run.ledger.total
@@ -196,8 +196,7 @@ class Body:
         while not workflow.all_handlers_finished():
             await workflow.wait_condition(workflow.all_handlers_finished)
             loop.deliver_steer()
-        if "audit" not in plan.wired:
-            told = len(run.ledger.events)
+        told = flushed if "audit" in plan.wired else len(run.ledger.events)
         self.carry = pack(run, plan, loop, told)
 
 

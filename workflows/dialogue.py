@@ -31,6 +31,8 @@ class Dialogue:
         self._ledger = ledger
         self._now = now
         self._since = since
+        self.turn = ""
+        """Step id of the model turn whose reply is taken in."""
         self._measured: tuple[int, int] | None = None  # (messages, tokens) the provider counted
 
     def __len__(self) -> int:
@@ -46,9 +48,15 @@ class Dialogue:
         """Those of this loop: what another phase said is no answer of this one."""
         return self.messages[self._since :] if self._since else self.messages
 
-    def say(self, message: Message) -> None:
-        """Append a message."""
+    def say(self, message: Message, step_id: str = "") -> None:
+        """Append a message; `step_id`: the step that brought it."""
+        if step_id:
+            self._ledger.messages[step_id] = len(self._transcript)
         self._transcript.append(message)
+
+    def reply(self, message: Message) -> None:
+        """Append what the newest model turn said."""
+        self.say(message, self.turn)
 
     def answer(self, result: ToolResultPart) -> None:
         """Append the answer of a tool call."""

@@ -1,7 +1,7 @@
 """The loop's engine on Temporal: every model step, tool call and compaction is an activity."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -57,7 +57,7 @@ class TemporalEngine:
         self._events_before = info.get_current_history_length()
         self._bytes_before = info.get_current_history_size()
         self._sent = 0  # messages that an earlier step's worker has been told of
-        self._made: set[int] = set()  # messages since then that an activity made
+        self._made: list[Message | ToolResultPart] = []  # brought since then: workers keep it
         self.follow(plan)
 
     def follow(self, plan: RunPlan) -> None:
@@ -181,7 +181,7 @@ class TemporalEngine:
     def _answered(self, step_id: str, output: ModelStepOutput) -> None:
         calls = output.message.tool_calls
         text = ", ".join([call.name for call in calls]) if calls else output.message.text
-        self._made_by(step_id, len(self._run.transcript))
+        self._made.append(output.message)
         self._run.ledger.finish(
             step_id,
             "complete",
@@ -216,13 +216,17 @@ class TemporalEngine:
         inline: list[Message] = []
         room = INLINE_BYTES
         for i in range(self._sent, len(transcript)):
-            ours = i not in self._made or transcript.messages[i].role == "user"
-            if ours and transcript.sizes[i] <= room:
+            if transcript.sizes[i] <= room and not self._is_made(transcript.messages[i]):
                 inline.append(transcript.messages[i])
                 room -= transcript.sizes[i]
         self._sent += len(tail)
         self._made.clear()
         return tail, tuple(inline)
+
+    def _is_made(self, message: Message) -> bool:
+        """Whether a step's activity brought just this, so that its worker has it at hand."""
+        part = message.parts[0] if message.parts else message
+        return any(made is message or made is part for made in self._made)
 
     async def save(self) -> None:
         """See `Engine.save`."""
@@ -260,7 +264,7 @@ class TemporalEngine:
             if isinstance(failure, asyncio.CancelledError):
                 raise failure from None
             return None  # a failed summary costs nothing but the try: the originals are sent
-        self._made_by(step_id, len(self._run.transcript))
+        self._made.append(output.summary)
         self._run.ledger.finish(
             step_id,
             "complete",
@@ -289,29 +293,26 @@ class TemporalEngine:
         try:
             await self._tools.run(iteration, calls, results, answers)
         except asyncio.CancelledError:
+            self._place(iteration, sorted(results))
             for ordinal, call in enumerate(calls, 1):
                 part = results.get(ordinal) or self._tools.lost(call)
                 self._run.transcript.append(Message(role="tool", parts=(part,)))
             raise
-        first = len(self._run.transcript)
-        for ordinal in range(1, len(calls) + 1):
-            step_id = f"m{iteration}.t{ordinal}"
-            if self._run.ledger.attempts[step_id]:
-                self._made_by(step_id, first + ordinal - 1)
-            else:
-                self._run.ledger.messages[step_id] = first + ordinal - 1
+        self._place(iteration, range(1, len(calls) + 1))
+        for ordinal, result in results.items():
+            if self._run.ledger.attempts[f"m{iteration}.t{ordinal}"]:
+                self._made.append(result)
         return [results[ordinal] for ordinal in range(1, len(calls) + 1)]
+
+    def _place(self, iteration: int, ordinals: Iterable[int]) -> None:
+        """Note where these results of a turn's calls are about to stand."""
+        first = len(self._run.transcript)
+        for ordinal in ordinals:
+            self._run.ledger.messages[f"m{iteration}.t{ordinal}"] = first + ordinal - 1
 
     def attached(self) -> list[Message]:
         """See `Engine.attached`."""
         return self._tools.attached()
-
-    # -- small things --------------------------------------------------------------------------
-
-    def _made_by(self, step_id: str, index: int) -> None:
-        """A step's activity made the transcript message at `index`."""
-        self._run.ledger.messages[step_id] = index
-        self._made.add(index)
 
 
 def _failovers(error: ActivityError) -> tuple[Failover, ...]:

@@ -49,7 +49,8 @@ class Folding:
         if fold is None:
             return False
         self.count += 1
-        summary = await self._engine.compact(f"c{self.count}", fold)
+        step_id = f"c{self.count}"
+        summary = await self._engine.compact(step_id, fold)
         self._engine.checkpoint()
         empty = summary is None or not summary.text.strip()
         if summary is None or empty or not shrinks(messages, fold, summary):
@@ -57,7 +58,7 @@ class Folding:
             why = "no summary" if empty else "the summary would not shrink it"
             self._ledger.event("compaction_failed", why, self._engine.now(), tokens=before)
             return False
-        self._dialogue.say(summary)
+        self._dialogue.say(summary, step_id)
         self._dialogue.recount()
         after = self._dialogue.input_tokens()
         text = f"messages {fold.start}-{fold.end - 1}: about {before} -> {after} tokens"

@@ -37,10 +37,7 @@ def fork_point(run: Run, asked: ForkAsk) -> ForkPoint:
         turns = [
             index
             for step_id, index in ledger.messages.items()
-            if step_id.partition(".")[0] == turn
-            and ".t" not in step_id
-            and CLOSED not in step_id
-            and run.brought(step_id, "assistant")
+            if step_id.partition(".")[0] == turn and ".t" not in step_id and CLOSED not in step_id
         ]
         if not turns:
             earlier = workflow.info().continued_run_id

@@ -3,12 +3,8 @@
 from executus.audit import AuditRow
 from executus.contracts import PAGE_BYTES, StepsPage
 from executus.data import json_bytes
-from executus.message import Role
 from executus.rows import late_row
 from executus.workflows.run import Run
-
-ROLES: dict[str, Role] = {"model": "assistant", "compact": "summary"}
-"""Who speaks in what a step of a kind brings; a tool otherwise."""
 
 
 def late_steps(run: Run, start: int) -> StepsPage:
@@ -16,7 +12,7 @@ def late_steps(run: Run, start: int) -> StepsPage:
     ledger, rows, room = run.ledger, list[AuditRow](), PAGE_BYTES
     secret = run.plan.secret_tools if run.plan is not None else frozenset[str]()
     for step in ledger.steps[start:]:
-        message = run.brought(step.id, ROLES.get(step.kind, "tool"))
+        message = run.brought(step.id)
         arguments = _arguments(run, step.id)
         row = late_row(step, ledger.attempts[step.id], message, arguments, secret=secret)
         room -= json_bytes(row)
@@ -29,7 +25,7 @@ def late_steps(run: Run, start: int) -> StepsPage:
 def _arguments(run: Run, step_id: str) -> str:
     """Arguments of a tool call: `m3.t2` is the second call of the reply of `m3`."""
     turn, _, ordinal = step_id.partition(".t")
-    reply = run.brought(turn, "assistant")
+    reply = run.brought(turn)
     if reply is None or not ordinal.isdigit():
         return ""
     return reply.tool_calls[int(ordinal) - 1].arguments

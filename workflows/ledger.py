@@ -33,7 +33,7 @@ class Ledger:
     attempts: dict[str, int] = field(default_factory=dict[str, int])
     """Step id -> the Temporal attempt that brought its outcome; 0 when none did."""
     messages: dict[str, int] = field(default_factory=dict[str, int])
-    """Step id -> index of the transcript message it brought."""
+    """Step id -> index of the message it brought to the conversation, noted as it is said."""
     usage: Usage = field(default_factory=Usage)
     """Sum over all steps."""
     cost_micro_usd: int | None = 0

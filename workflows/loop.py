@@ -142,7 +142,7 @@ class AgentLoop:
         calls = reply.message.tool_calls
         if not calls:
             return self._answered(reply)
-        self.dialogue.say(reply.message)
+        self.dialogue.reply(reply.message)
         self.replies.blanks = 0
         handed = handed_in(reply, self.plan.output_schema, set_aside=self._is_spoken_to)
         last = self.is_last or handed.ending is not None
@@ -154,7 +154,7 @@ class AgentLoop:
             self.engine.checkpoint()
         except asyncio.CancelledError:
             if said:
-                self.dialogue.say(Message(role="assistant", parts=(TextPart(text=said),)))
+                self.dialogue.reply(Message(role="assistant", parts=(TextPart(text=said),)))
             raise
 
     async def _last_calls(
@@ -201,6 +201,7 @@ class AgentLoop:
                 tries += 1
                 step_id = f"m{self.iteration}.{tries}"
                 continue
+            self.dialogue.turn = step_id
             if reply.usage.input_tokens:
                 self.dialogue.counted(sent, reply.usage.input_tokens)
             return reply
@@ -297,7 +298,7 @@ class AgentLoop:
         else:
             text = final_answer(said, self.dialogue.own) or best_text(self.dialogue.own)
         if said:
-            self.dialogue.say(Message(role="assistant", parts=(TextPart(text=said),)))
+            self.dialogue.reply(Message(role="assistant", parts=(TextPart(text=said),)))
         return Ending(cause.status, cause.reason, text, value, str(cause))
 
     def deliver_steer(self, turn: int | None = None) -> None:

@@ -32,7 +32,7 @@ class Replies:
         output = said if reply.valid else final_answer(said, self._dialogue.own)
         if not output.strip():
             return self._blank(EMPTY, "the model returned an empty reply twice", last=last)
-        self._dialogue.say(reply.message)
+        self._dialogue.reply(reply.message)
         self.blanks = 0
         if reply.invalid is None:
             return Ending(Status.OK, Reason.ANSWER, output, value_of(reply))
@@ -44,7 +44,7 @@ class Replies:
     def cut(self, reply: ModelStepOutput, *, last: bool) -> Ending | None:
         """A reply cut by length: a cut text is no answer, and no call of it may run."""
         text = reply.message.text
-        self._dialogue.say(Message(role="assistant", parts=(TextPart(text=text or "[cut]"),)))
+        self._dialogue.reply(Message(role="assistant", parts=(TextPart(text=text or "[cut]"),)))
         if not reply.message.tool_calls and text:
             message = "the answer was cut by the limit of output tokens"
             return Ending(Status.ERROR, Reason.MODEL_INCOMPLETE, text, error=message)
@@ -54,7 +54,7 @@ class Replies:
     def refused(self, reply: ModelStepOutput) -> Ending:
         """The model or its content filter will not do it."""
         text = reply.message.text
-        self._dialogue.say(Message(role="assistant", parts=(TextPart(text=text or "[refused]"),)))
+        self._dialogue.reply(Message(role="assistant", parts=(TextPart(text=text or "[refused]"),)))
         detail = f": {text[:200]}" if text else ""
         return Ending(
             Status.ERROR,

@@ -16,7 +16,7 @@ from executus.delivery_target import DeliveryTarget
 from executus.files import MAX_ROOTS, FileRef, FileScope
 from executus.invocation import Invocation
 from executus.limits import Defaults
-from executus.message import Message, Role
+from executus.message import Message
 from executus.plan import Port, RunPlan
 from executus.request import RunRequest
 from executus.result import MAX_RESULT_FILES
@@ -218,17 +218,10 @@ class Run:
         """A step that called no model has an outcome."""
         self.ledger.finish(step_id, status, self.changed(), summary=summary)
 
-    def brought(self, step_id: str, role: Role) -> Message | None:
-        """The message that a step brought, if it became one.
-
-        An empty reply becomes none, nor does one that met a stop: at its place stands what came
-        next, a word of ours, or nothing.
-        """
+    def brought(self, step_id: str) -> Message | None:
+        """What a step brought to the conversation; an empty reply becomes no message."""
         index = self.ledger.messages.get(step_id)
-        if index is None or index >= len(self.transcript):
-            return None
-        message = self.transcript.messages[index]
-        return message if message.role == role else None
+        return None if index is None else self.transcript.messages[index]
 
     def opening(self) -> AuditOpen:
         """Head of the run's record."""

@@ -64,6 +64,8 @@ async def test_a_stop_before_the_state_is_taken_up_loses_none_of_it(between, how
         await k.runs.cancel(handle.id, "enough", by="ann")
     else:
         await k.client.get_workflow_handle(handle.id).cancel()
+    MET.clear()
+    await MET.wait()  # what was dispatched before the stop fails too, and the next one has it
     DOWN.clear()
     result = await k.runs.result(handle.id)
     assert result.status is Status.CANCELLED

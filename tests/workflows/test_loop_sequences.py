@@ -133,6 +133,7 @@ def test_any_sequence_ends_well_formed_and_within_its_limits(
         assert (ending.status is Status.OK) == (ending.reason is Reason.ANSWER)
         assert (ending.error is None) == (ending.status is Status.OK)
     assert_well_formed(engine.transcript.messages)
+    assert_each_step_has_its_own_message(engine)
     turns = [
         step for step in engine.model_steps if not step["closing"] and step["id"].count(".") == 0
     ]
@@ -140,6 +141,21 @@ def test_any_sequence_ends_well_formed_and_within_its_limits(
     assert sum(step["closing"] for step in engine.model_steps) <= 1
     if engine.stopping:
         assert len(engine.model_steps) <= stop_at + 1, "a model step after the stop"
+
+
+def assert_each_step_has_its_own_message(engine):
+    """What a step brought stands where the ledger says, and nothing said lacks its step."""
+    said = {
+        at: message.role
+        for at, message in enumerate(engine.transcript.messages)
+        if message.role in ("assistant", "summary")
+    }
+    noted = {
+        at: "summary" if step_id.startswith("c") else "assistant"
+        for step_id, at in engine.ledger.messages.items()
+    }
+    assert noted == said
+    assert len(noted) == len(engine.ledger.messages)
 
 
 def test_the_sequences_reach_every_kind_of_ending():
