@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio import activity
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingChildExecutionInfo
-from temporalio.client import WorkflowQueryFailedError
+from temporalio.client import Client, WorkflowQueryFailedError
+from temporalio.exceptions import FailureError
 from temporalio.service import RPCError
 
 from executus.activities.heartbeat import is_mark, quiet_seconds
@@ -87,13 +88,23 @@ async def _describe(run_id: str, pulse: Pulse) -> None:
         details: Sequence[object] = await client.data_converter.decode(
             pending.heartbeat_details.payloads
         )
-        pulse.note(_work(pending, details, pulse))
+        pulse.note(_work(pending, details, await _failure(pending, client), pulse))
     for child in raw.pending_children:
         if child.workflow_type_name == AGENT_RUN and pulse.runs < MAX_RUNS:
             await _child(child, pulse)
 
 
-def _work(pending: PendingActivityInfo, details: Sequence[object], pulse: Pulse) -> PendingWork:
+async def _failure(pending: PendingActivityInfo, client: Client) -> str:
+    """What its last attempt failed with; a host's codec may have encrypted that."""
+    if not pending.HasField("last_failure"):
+        return ""
+    decoded = await client.data_converter.decode_failure(pending.last_failure)
+    return decoded.message if isinstance(decoded, FailureError) else str(decoded)
+
+
+def _work(
+    pending: PendingActivityInfo, details: Sequence[object], failure: str, pulse: Pulse
+) -> PendingWork:
     """An activity. Its details are as old as its last beat, and the mark in them older still."""
     quiet = quiet_seconds(details)
     if quiet is not None and pending.HasField("last_heartbeat_time"):
@@ -106,7 +117,7 @@ def _work(pending: PendingActivityInfo, details: Sequence[object], pulse: Pulse)
         seconds=None if between else max(0.0, _age(pending.last_started_time, pulse.at)),
         quiet_seconds=quiet,
         said=pulse.line(" ".join(said)),
-        failure=pulse.line(pending.last_failure.message),
+        failure=pulse.line(failure),
     )
 
 

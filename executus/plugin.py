@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from temporalio.client import ClientConfig
-from temporalio.converter import DataConverter, DefaultPayloadConverter
+from temporalio.converter import (
+    DataConverter,
+    DefaultFailureConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    DefaultPayloadConverter,
+)
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import (
     ReplayerConfig,
@@ -312,8 +317,15 @@ def _check_mcp(source: McpSource, tools: Sequence[Tool]) -> None:
 
 
 def _converter(existing: DataConverter | None) -> DataConverter:
-    """The user's converter, its codec and all; only a default payload converter is replaced."""
+    """The user's converter, its codec and all; only Temporal's own defaults are replaced.
+
+    With a codec, failures go through it: their messages say what models and tools said, and
+    Temporal's default leaves those readable.
+    """
     existing = existing or DataConverter.default
+    if existing.payload_codec and existing.failure_converter_class is DefaultFailureConverter:
+        encoded = DefaultFailureConverterWithEncodedAttributes
+        existing = dataclasses.replace(existing, failure_converter_class=encoded)
     if existing.payload_converter_class is not DefaultPayloadConverter:
         return existing
     return dataclasses.replace(existing, payload_converter_class=SharedConverter)

@@ -48,6 +48,7 @@ CACHED_ONLY = (
     "test_compaction.py",
     "test_seed_checks.py",
     "test_critic.py",
+    "test_encryption.py",
     "test_structured.py",
     "test_recorded_events.py",
     "test_waiting_runs_keep_neither_their_newest_activation_nor_their_commands",
