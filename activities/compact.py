@@ -27,14 +27,10 @@ from executus.plan import ModelTarget, RunPlan
 from executus.redact import Redactor, hide_in_arguments
 from executus.rows import hidden, model_row
 from executus.sanitize import cap_text
-from executus.transcript import view
+from executus.transcript import SUMMARY_RESULT_BYTES, SUMMARY_TOKENS, view
 
-SUMMARY_TOKENS = 8_192
-"""Upper bound of a summary, and of what a model thinks before it writes one."""
 SUMMARY_BYTES = 32_768
 """Bytes of a summary that are kept."""
-RESULT_BYTES = 8_192
-"""Bytes of one tool result that the summariser is shown."""
 INSTRUCTIONS = (
     "You compress the middle of a conversation between a user and an agent with tools, so that the "
     "agent can go on without it. Write what it needs and nothing else: the goal and constraints; "
@@ -76,7 +72,8 @@ class Compact:
                 model=target.model,
                 system_prompt=INSTRUCTIONS,
                 messages=[WireMessage(Message.user(text))],
-                max_output_tokens=min(SUMMARY_TOKENS, plan.bounds.max_output_tokens),
+                max_output_tokens=step.max_output_tokens
+                or min(SUMMARY_TOKENS, plan.bounds.max_output_tokens),
                 timeout=min(plan.bounds.model_call_seconds, calls.seconds_left),
                 cache_key=f"{step.key.run_id}/compact",
             )
@@ -145,7 +142,7 @@ def _render(role: str, part: Part, secret: Collection[str], redactor: Redactor) 
         case ToolCallPart():
             return f"[call {part.name}] {_arguments(part, secret, redactor)}"
         case ToolResultPart():
-            text = cap_text(redactor.text(part.text), RESULT_BYTES).text
+            text = cap_text(redactor.text(part.text), SUMMARY_RESULT_BYTES).text
             return f"[result of {part.name}: {part.outcome}]\n{text}"
         case ImagePart() | FilePart():
             return f"[{role}: a {part.mime} of {len(part.data)} bytes]"

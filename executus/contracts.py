@@ -194,6 +194,8 @@ class CompactInput(Data):
     """First message to fold."""
     end: int = Field(gt=0)
     """One past the last message to fold; an earlier summary in between is folded in."""
+    max_output_tokens: int | None = Field(default=None, gt=0, exclude_if=absent)
+    """Where the run's own limits leave less than any summary may have."""
     seconds_left: float = Field(gt=0)
     """Until the run's deadline."""
     phase: str = Field(default="", exclude_if=empty)

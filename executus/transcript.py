@@ -15,6 +15,10 @@ from executus.message import Message, TextPart
 EMPTY = digest(b"executus.transcript")
 """Chain head of a transcript without messages."""
 SUMMARY_HEADER = "[SUMMARY OF EARLIER MESSAGES]\n"
+SUMMARY_TOKENS = 8_192
+"""Upper bound of a summary, and of what a model thinks before it writes one."""
+SUMMARY_RESULT_BYTES = 8_192
+"""Bytes of one tool result that the summariser is shown."""
 
 
 class Cursor(Data):

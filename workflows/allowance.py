@@ -1,7 +1,8 @@
 """Allowance: what a run may still spend, counted before each model call at its worst case."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from executus.errors import RunError
 from executus.plan import ModelTarget, RunPlan
@@ -12,6 +13,22 @@ MIN_OUTPUT_TOKENS = 256
 CLOSING_TOKENS = 1_024
 """Output kept back for the one last answer, where the policy at the limit is to wrap up."""
 MILLION = 1_000_000
+
+
+class Stake(NamedTuple):
+    """What calls under way may take at most."""
+
+    tokens: int = 0
+    """Input plus output."""
+    micro_usd: int = 0
+    """Money."""
+
+    def plus(self, tokens: int, micro_usd: int) -> "Stake":
+        """With so much more, or less."""
+        return Stake(self.tokens + tokens, self.micro_usd + micro_usd)
+
+
+NO_STAKE = Stake()
 
 
 @dataclass(slots=True)
@@ -28,6 +45,10 @@ class Allowance:
     """Any of them may answer, so the dearest counts."""
     iterations: int
     """Model turns, the answering one included."""
+    steps: Stake = NO_STAKE
+    """Of the run's own steps that are under way: a model call, or child runs."""
+    judge: Stake = NO_STAKE
+    """Of a critic's judge, who is asked beside them."""
 
     @staticmethod
     def of(plan: RunPlan) -> "Allowance":
@@ -46,11 +67,23 @@ class Allowance:
         """Whether no token and no money has to be counted."""
         return self.tokens is None and self.micro_usd is None
 
+    def beside(self, targets: Sequence[ModelTarget], max_output_tokens: int) -> "Allowance":
+        """The same limits, for a call of another kind."""
+        return replace(self, targets=targets, max_output_tokens=max_output_tokens)
+
+    def worst(self, tokens_in: int, tokens_out: int) -> Stake:
+        """What a call may take at most."""
+        prices = [target.price for target in self.targets if target.price is not None]
+        money = [
+            -(-(tokens_in * p.input + tokens_out * p.output) // MILLION) + p.call for p in prices
+        ]
+        return Stake(tokens_in + tokens_out, max(money, default=0))
+
     def room(self, used: int, spent: int | None, tokens_in: int, *, keep: bool) -> int:
         """Tokens that the next reply may have, so that even its worst case keeps the limits.
 
-        `used` and `spent` so far; `tokens_in` that the call would send; `keep`: leave room for one
-        closing answer after it.
+        `used` and `spent` so far, what is under way not counted; `tokens_in` that the call would
+        send; `keep`: leave room for one closing answer after it.
 
         Raises:
             RunError: there is no room for a useful reply.
@@ -58,16 +91,18 @@ class Allowance:
         least = min(MIN_OUTPUT_TOKENS, self.max_output_tokens)
         room = self.max_output_tokens
         if self.tokens is not None:
-            left = self.tokens - used
+            left = self.tokens - used - self.steps.tokens - self.judge.tokens
             room = min(room, self._fitting(left, tokens_in, 1, 1, keep=keep))
             if room < least:
                 text = f"token limit: {used} of {self.tokens} tokens used"
+                text += self._under_way(self.steps.tokens + self.judge.tokens)
                 raise self._over(Reason.TOKEN_LIMIT, text, tokens_in)
         if self.micro_usd is None:
             return room
         if spent is None or any(target.price is None for target in self.targets):
             raise self._unpriced()
-        left = (self.micro_usd - spent) * MILLION
+        left = self.micro_usd - spent - self.steps.micro_usd - self.judge.micro_usd
+        left *= MILLION
         for price in (target.price for target in self.targets):
             if price is not None and (price.input or price.output or price.call):
                 rest = left - price.call * MILLION * (2 if keep else 1)
@@ -75,8 +110,13 @@ class Allowance:
                 room = min(room, cap)
         if room < least:
             text = f"cost limit: {spent} of {self.micro_usd} micro-USD spent"
+            text += self._under_way(self.steps.micro_usd + self.judge.micro_usd)
             raise self._over(Reason.COST_LIMIT, text, tokens_in)
         return room
+
+    @staticmethod
+    def _under_way(staked: int) -> str:
+        return f", up to {staked} under way" if staked else ""
 
     @staticmethod
     def _fitting(left: int, tokens_in: int, price_in: int, price_out: int, *, keep: bool) -> int:

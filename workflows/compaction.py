@@ -6,12 +6,14 @@ shown as this summary", so what was folded once is not summarised again (seed.md
 
 from collections.abc import Sequence
 
-from executus.estimate import message_tokens
-from executus.message import Fold, Message
-from executus.transcript import view
+from executus.estimate import MESSAGE_TOKENS, message_tokens, part_tokens
+from executus.message import FilePart, Fold, ImagePart, Message, Part, ThinkingPart, ToolResultPart
+from executus.transcript import SUMMARY_RESULT_BYTES, view
 
 KEEP_RECENT = 6
 """Newest messages that are never folded: about three calls with their results."""
+INSTRUCTION_TOKENS = 256
+"""What a summariser is told to do."""
 MIN_FOLD = 2
 """Fewer messages than this are not worth a call."""
 RETRY_GROWTH = 1.25
@@ -22,6 +24,22 @@ otherwise every turn would pay for another failure."""
 def view_tokens(messages: Sequence[Message]) -> int:
     """Estimated tokens of what the model is shown."""
     return sum(message_tokens(messages[i]) for i in view(messages))
+
+
+def summary_input(messages: Sequence[Message], fold: Fold) -> int:
+    """Estimated tokens of what a summariser is sent for `fold`: text, and results cut short."""
+    told = [i for i in view(messages) if fold.start <= i < fold.end or messages[i].fold is not None]
+    parts = (part for i in told for part in messages[i].parts)
+    return INSTRUCTION_TOKENS + sum(MESSAGE_TOKENS + _told_tokens(part) for part in parts)
+
+
+def _told_tokens(part: Part) -> int:
+    if isinstance(part, ThinkingPart):
+        return 0
+    if isinstance(part, ImagePart | FilePart):
+        return MESSAGE_TOKENS
+    cut = SUMMARY_RESULT_BYTES // 2
+    return min(part_tokens(part), cut) if isinstance(part, ToolResultPart) else part_tokens(part)
 
 
 def plan_fold(

@@ -82,6 +82,7 @@ class Delegation:
         run.descendants += 1
         run.descendants_left -= 1 + lineage.descendants_left
         child = Child(run, child_id(run.key.run_id, step_id), request, lineage)
+        child.stake(1)
         child.begin()
         return child
 
@@ -140,9 +141,11 @@ class Delegation:
         allowance = self._run.allowance
         tokens = micro_usd = None
         if allowance is not None and allowance.tokens is not None:
-            tokens = (allowance.tokens - spent.usage.total_tokens) // share
+            left = allowance.tokens - spent.usage.total_tokens - allowance.judge.tokens
+            tokens = left // share
         if allowance is not None and allowance.micro_usd is not None:
-            micro_usd = (allowance.micro_usd - (spent.cost_micro_usd or 0)) // share
+            left = allowance.micro_usd - (spent.cost_micro_usd or 0) - allowance.judge.micro_usd
+            micro_usd = left // share
         own = agent.limits
         limits = {
             "tokens": _least(own.tokens, tokens),
@@ -182,8 +185,17 @@ class Child:
         """The parent stops: let it stop, too, and still tell what it used."""
         self._stop.set()
 
+    def stake(self, sign: int) -> None:
+        """Count what it may take as under way, or no longer (-1)."""
+        agent, allowance = self._request.agent, self._run.allowance
+        if allowance is not None and isinstance(agent, RunnableAgent):
+            limits = agent.limits
+            tokens, micro_usd = limits.tokens or 0, limits.micro_usd or 0
+            allowance.steps = allowance.steps.plus(sign * tokens, sign * micro_usd)
+
     def settle(self, result: RunResult | None) -> None:
         """Give back what it did not use; one that cannot tell is taken to have used it all."""
+        self.stake(-1)
         quota = self._lineage.descendants_left
         used = quota if result is None else min(result.descendants, quota)
         self._run.descendants += used

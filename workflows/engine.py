@@ -237,7 +237,9 @@ class TemporalEngine:
 
     # -- compaction ----------------------------------------------------------------------------
 
-    async def compact(self, step_id: str, fold: Fold) -> Message | None:
+    async def compact(
+        self, step_id: str, fold: Fold, max_output_tokens: int | None
+    ) -> Message | None:
         """See `Engine.compact`."""
         left = self._run.clock.seconds_reach()
         tail, inline = self._tail()
@@ -250,6 +252,7 @@ class TemporalEngine:
             plan_digest=self.plan_digest,
             start=fold.start,
             end=fold.end,
+            max_output_tokens=max_output_tokens,
             seconds_left=left,
             phase=self._run.phase,
         )

@@ -17,7 +17,7 @@ from executus.plan import RunPlan
 from executus.status import Reason, Status
 from executus.steer import SteerReceipt
 from executus.transcript import Transcript
-from executus.workflows.allowance import Allowance
+from executus.workflows.allowance import NO_STAKE, Allowance
 from executus.workflows.answer import best_text, final_answer
 from executus.workflows.dialogue import Dialogue
 from executus.workflows.ending import Ending
@@ -90,7 +90,12 @@ class AgentLoop:
         self.dialogue = Dialogue(plan, transcript, ledger, engine.now, stretch.since)
         self.replies = Replies(self.dialogue, plan.bounds.output_repairs)
         self.folding = Folding(
-            plan, self.dialogue, ledger, engine, keep_opening=stretch.keep_opening
+            plan,
+            self.dialogue,
+            ledger,
+            engine,
+            self.allowance,
+            keep_opening=stretch.keep_opening,
         )
 
     async def run(self) -> Ending | None:
@@ -196,15 +201,19 @@ class AgentLoop:
             try:
                 reply = await self.engine.model_step(step_id, self.iteration, room, closing=closing)
             except RunError as error:
-                if closing or not await self._cured(error, tries):
-                    raise
-                tries += 1
-                step_id = f"m{self.iteration}.{tries}"
-                continue
-            self.dialogue.turn = step_id
-            if reply.usage.input_tokens:
-                self.dialogue.counted(sent, reply.usage.input_tokens)
-            return reply
+                failed = error
+            else:
+                self.dialogue.turn = step_id
+                if reply.usage.input_tokens:
+                    self.dialogue.counted(sent, reply.usage.input_tokens)
+                return reply
+            finally:
+                self.allowance.steps = NO_STAKE
+            if closing or not await self._cured(failed, tries):
+                raise failed
+            tries += 1
+            step_id = f"m{self.iteration}.{tries}"
+            room = await self._room(closing=closing)  # a summary may have been paid for
 
     async def _cured(self, error: RunError, tries: int) -> bool:
         """Whether the same turn is worth another step."""
@@ -231,13 +240,16 @@ class AgentLoop:
             keep = policy == "wrap_up" and not closing
             tokens_in = self.dialogue.input_tokens()
             try:
-                return self.allowance.room(used, spent, tokens_in, keep=keep)
+                room = self.allowance.room(used, spent, tokens_in, keep=keep)
             except RunError as error:
                 self.ledger.event("limit", str(error), self.engine.now())
                 if closing or policy != "ask":
                     raise
                 await self.engine.pause(str(error), None)
                 self.engine.checkpoint()
+                continue
+            self.allowance.steps = self.allowance.worst(tokens_in, room)
+            return room
 
     # -- tools ---------------------------------------------------------------------------------
 

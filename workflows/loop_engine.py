@@ -61,6 +61,11 @@ class Engine(Protocol):
         """Let the host keep a copy of the run, when it is time for one."""
         ...
 
-    async def compact(self, step_id: str, fold: Fold) -> Message | None:
-        """A summary of the range, or None when none could be had."""
+    async def compact(
+        self, step_id: str, fold: Fold, max_output_tokens: int | None
+    ) -> Message | None:
+        """A summary of the range, or None when none could be had.
+
+        `max_output_tokens` that it may have; None = as many as any.
+        """
         ...

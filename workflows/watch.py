@@ -18,7 +18,7 @@ from executus.digest import digest
 from executus.errors import RunError
 from executus.status import Reason, Status
 from executus.steer import CRITIC
-from executus.workflows.allowance import Allowance
+from executus.workflows.allowance import NO_STAKE
 from executus.workflows.controls import Controls
 from executus.workflows.perform import Options, perform
 from executus.workflows.run import Run
@@ -97,6 +97,9 @@ class Watch:
                 raise asyncio.CancelledError from None
             failed = f"{error.__cause__ or error}"[:500]
             seen = CriticSeen(active_at=look.active_at, failed=failed, attempt=0)
+        finally:
+            if run.allowance is not None:
+                run.allowance.judge = NO_STAKE
         if seen.active_at > look.active_at:
             self._note(seen_at=seen.active_at)
         if (now - seen.active_at).total_seconds() < plan.idle_seconds:
@@ -138,23 +141,19 @@ class Watch:
         )
 
     def _unaffordable(self) -> str | None:
-        """Why the run's own limits leave nothing for a judge, if so."""
+        """Why the run's own limits leave nothing for a judge, if so; else it counts as asked."""
         run, plan = self._run, self._run.plan
         if plan is None or run.allowance is None or run.allowance.unlimited:
             return None
-        allowance = run.allowance
-        judge = Allowance(
-            tokens=allowance.tokens,
-            micro_usd=allowance.micro_usd,
-            max_output_tokens=JUDGE_OUTPUT_TOKENS,
-            targets=plan.critic_targets or plan.targets,
-            iterations=1,
-        )
+        judge = run.allowance.beside(plan.critic_targets or plan.targets, JUDGE_OUTPUT_TOKENS)
         used, spent = run.ledger.usage.total_tokens, run.ledger.cost_micro_usd
         try:
-            judge.room(used, spent, JUDGE_INPUT_TOKENS, keep=False)
+            room = judge.room(used, spent, JUDGE_INPUT_TOKENS, keep=False)
         except RunError as error:
             return f"no judge was asked: {error}"
+        if room < JUDGE_OUTPUT_TOKENS:
+            return f"no judge was asked: the run's limits leave {room} tokens for what it says"
+        run.allowance.judge = judge.worst(JUDGE_INPUT_TOKENS, JUDGE_OUTPUT_TOKENS)
         return None
 
     # -- what comes of it ----------------------------------------------------------------------

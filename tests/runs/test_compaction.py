@@ -8,6 +8,7 @@ from executus import Defaults, Reason, Status
 from executus.models.registry import Models
 from executus.models.scripted import Say, Scripted, call, fail, hang, say
 from executus.tools import tool
+from executus.usage import Usage
 
 from .kit import assert_closed_once, kit
 
@@ -119,6 +120,28 @@ async def test_messages_are_folded_once_and_not_at_every_turn(env):
     assert out.result.usage.total_tokens == sum(paid)
     closed = next(entry for entry in entries if entry.entry == "close")
     assert closed.body["usage"] == out.result.usage.model_dump(mode="json")
+
+
+@pytest.mark.parametrize("limit", [34_000, 38_000, 40_000, 42_000])
+async def test_a_summary_keeps_the_runs_own_limit(env, limit):
+    asked = []
+
+    def summarise(request):
+        asked.append(request.max_output_tokens)
+        usage = Usage(input_tokens=6_000, output_tokens=request.max_output_tokens, model_calls=1)
+        return Say(text="SUMMARY: pages were read", usage=usage)
+
+    defaults = Defaults(summary_tier="folder", max_iterations=20, max_runtime=600)
+    limits = {"tokens": limit, "max_output_tokens": 2_000}
+    async with kit(env, tools=TOOLS, models=models(Reader(), summarise), defaults=defaults) as k:
+        out = await k.run(None, model_tier="reader", tools=NAMES, prompt="read", limits=limits)
+        assert out.result.reason is Reason.TOKEN_LIMIT
+        assert out.result.usage.total_tokens <= limit
+        events = [r for r in await k.audit.rows(out.result.run_id) if r.name == "compaction_failed"]
+        assert len(asked) + len(events) == 1, "it was written, or the record says why not"
+        assert all("token limit" in row.body["summary"] for row in events)
+        assert all(256 <= most <= 2_000 for most in asked)
+        await assert_closed_once(k, out)
 
 
 async def test_a_compactor_that_fails_sends_the_originals(env):

@@ -13,9 +13,10 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from executus import Reason, RunnableAgent, Status
 from executus.critic_view import CriticDecision
 from executus.limits import Defaults
-from executus.models.scripted import call, calls, fail, say
+from executus.models.scripted import Say, call, calls, fail, say
 from executus.timeouts import OUTAGE_SECONDS, STOP_SECONDS
 from executus.tools import ToolContext, tool
+from executus.usage import Usage
 
 from .kit import assert_closed_once, kit
 from .test_long_runs import chain
@@ -469,6 +470,27 @@ async def test_a_run_with_no_tokens_left_asks_no_judge(env):
         assert "executus.critic" not in out.activities
         (event,) = await events(k, out.result.run_id, "critic_failed")
         assert "no judge was asked" in event
+
+
+@pytest.mark.parametrize("under_way", ["a model call", "a child run"])
+async def test_a_judge_is_not_asked_for_what_a_step_under_way_may_still_take(env, under_way):
+    mid = RunnableAgent(name="mid", model_tier="scripted/mid", max_runtime=600)
+    dear = Say(text="done", usage=Usage(input_tokens=10, output_tokens=11_000, model_calls=1))
+    async with kit(env, agents=[mid], interceptors=[Hang("m2")]) as k:
+        k.scripts["judge"] = [verdict("continue", "never asked")]
+        k.scripts["mid"] = [silent(500, dear)]
+        first = silent(700, dear) if under_way == "a model call" else call("agent__mid", prompt="x")
+        out = await k.run(
+            [first, say("end")],
+            sub_agents=("mid",),
+            limits={"tokens": 12_000, "max_output_tokens": 11_500},
+            max_runtime=600,
+            critic={"kind": "judge", "tier": "scripted/judge", "idle_seconds": 300},
+        )
+        assert out.result.usage.total_tokens <= 12_000
+        assert not [s for s in out.result.steps if s.kind == "critic"]
+        failed = await events(k, out.result.run_id, "critic_failed")
+        assert "under way" in failed[0]
 
 
 # -- what cannot be ----------------------------------------------------------------------------

@@ -160,7 +160,7 @@ class FakeEngine:
     async def save(self) -> None:
         assert_well_formed(self.transcript.messages)
 
-    async def compact(self, step_id, fold):
+    async def compact(self, step_id, fold, max_output_tokens):
         self.folds.append(fold)
         return self.summary(fold) if callable(self.summary) else self.summary
 
