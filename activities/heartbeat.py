@@ -14,6 +14,8 @@ from temporalio import activity
 
 BEAT_SECONDS = 1.0
 """Between beats. The worker sends at most one a second (`max_heartbeat_throttle_interval`)."""
+BEATS = 4
+"""In the time after which silence is death: one that came just then would always be too late."""
 QUIET = "executus.quiet_seconds"
 """Key in heartbeat details: how long ago the work itself last gave a sign of life."""
 
@@ -60,10 +62,12 @@ class Told:
 @asynccontextmanager
 async def beating(details: Callable[[], Sequence[Any]] = tuple) -> AsyncGenerator[None]:
     """Heartbeat every second while the block runs, with what `details` answers then."""
+    timeout = activity.info().heartbeat_timeout
+    pause = min(BEAT_SECONDS, timeout.total_seconds() / BEATS) if timeout else BEAT_SECONDS
 
     async def beat() -> None:
         while True:
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(pause)
             activity.heartbeat(*details())
 
     task = asyncio.create_task(beat())

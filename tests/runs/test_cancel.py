@@ -39,6 +39,13 @@ async def look() -> str:
     return "never"
 
 
+@tool
+async def nap() -> str:
+    """Take longer than the shortest heartbeat time."""
+    await asyncio.sleep(3)
+    return "rested"
+
+
 @tool(effect="pure", local=True)
 async def glance() -> str:
     """Look quickly."""
@@ -250,6 +257,12 @@ async def test_cancel_storm_no_model_step_begins_after_a_stop(env):
             assert result.status is Status.CANCELLED
             assert result.steps_total < 60
             assert (await k.audit.run(handle.id)).n_close == 1
+
+
+async def test_the_shortest_heartbeat_time_takes_no_healthy_tool_for_lost(env):
+    async with kit(env, tools=[nap], defaults=Defaults(heartbeat_seconds=1)) as k:
+        out = await k.run([call("nap"), say("ok")], tools=("nap",))
+        assert [step.status for step in out.result.steps] == ["complete"] * 3
 
 
 async def _until(k, run_id: str, reached) -> None:
