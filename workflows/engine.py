@@ -298,7 +298,7 @@ class TemporalEngine:
         except asyncio.CancelledError:
             self._place(iteration, sorted(results))
             for ordinal, call in enumerate(calls, 1):
-                part = results.get(ordinal) or self._tools.lost(call)
+                part = results.get(ordinal) or self._tools.lost(f"m{iteration}.t{ordinal}", call)
                 self._run.transcript.append(Message(role="tool", parts=(part,)))
             raise
         self._place(iteration, range(1, len(calls) + 1))

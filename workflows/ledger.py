@@ -71,6 +71,11 @@ class Ledger:
             )
         )
 
+    def is_open(self, step_id: str) -> bool:
+        """Whether a step has begun and has no outcome yet."""
+        index = self._index.get(step_id)
+        return index is not None and self.steps[index].status == "running"
+
     def note_child(self, step_id: str, run_id: str) -> None:
         """A step is a child run, and this is its id."""
         index = self._index[step_id]

@@ -38,6 +38,7 @@ MAX_BATCH_BYTES = 2_500_000
 """Results that may arrive together: Temporal ends a run whose task passes 4 MiB."""
 IMAGE_BATCH_BYTES = 1_600_000
 """Images among them."""
+NEVER_LEFT = "stopped before it began; nothing ran"
 MAX_KEY = 255
 """Characters of an idempotency key; what Stripe allows."""
 
@@ -98,11 +99,16 @@ class ToolCalls:
         self._attached.clear()
         return messages
 
-    def lost(self, call: ToolCallPart) -> ToolResultPart:
-        """The answer of a call that a stop cut off."""
-        return ToolResultPart.of(
-            call.id, call.name, "the run was stopped; outcome unknown", "unknown"
-        )
+    def lost(self, step_id: str, call: ToolCallPart) -> ToolResultPart:
+        """The answer of a call that a stop cut off; one that still waited its turn never left."""
+        ledger = self._run.ledger
+        if step_id in ledger.attempts and not ledger.is_open(step_id):
+            return ToolResultPart.of(
+                call.id, call.name, "the run was stopped; outcome unknown", "unknown"
+            )
+        if ledger.is_open(step_id):
+            self._run.end(step_id, "error", NEVER_LEFT)
+        return ToolResultPart.of(call.id, call.name, NEVER_LEFT, "error")
 
     async def _call(
         self,
@@ -235,10 +241,8 @@ class ToolCalls:
         name = contracts.tool_activity(tool.name)
         try:
             title = self._run.title(summary)
+            # A cancel in the workflow task that began it raises CancelledError: it never left.
             output = await do(name, step, ToolOutput, self._options(tool, attempts), title)
-        except asyncio.CancelledError:  # in the workflow task that began it: it never left
-            self._run.end(step_id, "error", "stopped before it began; nothing ran")
-            raise
         except ActivityError as error:
             return ToolOutput(result=self._failed(step_id, call, tool, error))
         text = f"{summary} → {output.summary}"

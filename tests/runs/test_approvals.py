@@ -16,6 +16,7 @@ from executus.limits import Defaults
 from executus.models.scripted import call, calls, say
 from executus.question import Answer, ApprovalRule, Decision
 from executus.tools import tool
+from executus.transcript import TranscriptPage
 from executus.workflows.clock import Clock
 
 from .kit import assert_closed_once, kit
@@ -35,6 +36,13 @@ async def send(to: str) -> str:
 async def read(path: str) -> str:
     """Read a file."""
     return f"content of {path}"
+
+
+@tool(effect="pure")
+async def hold() -> str:
+    """Take long."""
+    await asyncio.sleep(600)
+    return "never"
 
 
 @tool(requires_approval=True)
@@ -368,6 +376,27 @@ async def test_a_stop_while_a_person_is_asked_leaves_nothing_made(env, real_time
         assert "nothing ran" in out.result.steps[1].summary
         with pytest.raises(UserError):
             await k.runs.approve(handle.id, Decision(step_id="m1.t1", digest="x", by="bob"))
+
+
+async def test_a_stop_while_an_approved_call_waits_its_turn_ends_its_step(env, real_time):
+    async with kit(env, tools=[send, hold], client=real_time) as k:
+        turn = calls(("hold", {}), ("send", {"to": "ann"}))
+        limits = {"parallel_tools": 1}
+        handle = await k.start([turn, say("never")], tools=("hold", "send"), limits=limits)
+        (question,) = await asked(k, handle.id)
+        await k.runs.approve(handle.id, yes(question))
+        while (await k.runs.state(handle.id)).stage == "paused":
+            await asyncio.sleep(0.02)
+        await k.runs.cancel(handle.id)
+        out = await k.outcome(handle.id)
+        step = out.result.steps[-1]
+        assert (step.id, step.status, SENT) == ("m1.t2", "error", [])
+        assert step.summary == "stopped before it began; nothing ran"
+        (row,) = (r for r in await k.audit.rows(handle.id) if r.name == "send")
+        assert row.status == "error"
+        await assert_closed_once(k, out)
+        page = await handle.query("transcript", 0, result_type=TranscriptPage)
+        assert page.messages[-1].parts[0].text == "stopped before it began; nothing ran"
 
 
 async def test_the_command_line_shows_approves_denies_and_answers(

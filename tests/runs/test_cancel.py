@@ -42,7 +42,7 @@ async def look() -> str:
 @tool
 async def nap() -> str:
     """Take longer than the shortest heartbeat time."""
-    await asyncio.sleep(3)
+    await asyncio.sleep(5)
     return "rested"
 
 

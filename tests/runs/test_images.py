@@ -1,11 +1,13 @@
 """Images in the opening and from tools, on real runs (seed: a35c176b42, AttachImages)."""
 
+import asyncio
+
 from executus import Status
 from executus.message import ImagePart, TextPart
 from executus.models.scripted import call, calls, say
 from executus.tools import ToolContext, tool
 
-from .kit import kit
+from .kit import assert_closed_once, kit
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -32,6 +34,13 @@ async def broken(ctx: ToolContext) -> str:
 
 def roles(request) -> list[str]:
     return [wire.message.role for wire in request.messages]
+
+
+@tool(effect="pure", image_bytes=600_000)
+async def develop() -> str:
+    """Take long over it."""
+    await asyncio.sleep(600)
+    return "never"
 
 
 async def test_attached_images_are_seen_as_a_user_message_before_the_next_model_call(env):
@@ -91,3 +100,17 @@ async def test_many_large_images_at_once_stay_within_one_workflow_task(env):
             if event.HasField("activity_task_completed_event_attributes")
         ]
         assert max(sizes) < 1_000_000
+
+
+async def test_a_stop_while_calls_wait_for_room_for_their_images_leaves_none_running(env):
+    async with kit(env, tools=[develop]) as k:
+        handle = await k.start([calls(*[("develop", {})] * 4), say("-")], tools=("develop",))
+        while (await k.runs.state(handle.id)).steps_total < 5:
+            await asyncio.sleep(0.02)
+        await k.runs.cancel(handle.id)
+        out = await k.outcome(handle.id)
+        waited = [
+            s for s in out.result.steps if s.summary == "stopped before it began; nothing ran"
+        ]
+        assert [step.status for step in waited] == ["error"] * 2
+        await assert_closed_once(k, out)
