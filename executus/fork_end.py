@@ -13,6 +13,7 @@ CLOSING = (
     "[executus] The limit of {limit} iterations is reached; no more tools will run. Give your best "
     "final answer now from what you have, and say what is missing."
 )
+PHASES_DONE = " Earlier phases are done; what you need of them is in your instructions."
 NOT_RUN = "not run: the run has reached its limit of {limit} iterations"
 
 
@@ -45,6 +46,17 @@ def before_answer(messages: Sequence[Message]) -> int:
         end -= 1
     turn = _last_turn(messages, end)
     return turn if turn is not None and _cut_off(messages[turn + 1 : end]) else end
+
+
+def without_phase(message: Message) -> Message:
+    """As a fork takes it up, whose instructions do not tell what earlier phases brought.
+
+    So it is shown what they said, and the message that hid that from a phase only says where one
+    begins.
+    """
+    if message.role != "phase":
+        return message
+    return Message.user(message.text.partition(PHASES_DONE)[0])
 
 
 def _last_turn(messages: Sequence[Message], end: int) -> int | None:

@@ -7,7 +7,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 from executus import contracts
 from executus.errors import RunError
-from executus.fork_end import before_answer, consistent, whole_turn
+from executus.fork_end import before_answer, consistent, whole_turn, without_phase
 from executus.origin import ForkAsk, ForkPoint, OriginInput, OriginPage
 from executus.request import RunRequest
 from executus.sanitize import clean_line
@@ -79,7 +79,7 @@ async def take_up(run: Run, request: RunRequest) -> None:
             raise _failed(error) from None
         run.files_also = page.files_roots or run.files_also
         for message in page.messages:
-            run.transcript.append(message)
+            run.transcript.append(without_phase(message))
         if len(run.transcript) >= page.total or not page.messages:
             break
         start = len(run.transcript)

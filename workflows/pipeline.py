@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
 
+from executus.fork_end import PHASES_DONE
 from executus.message import Fold, Message, TextPart
 from executus.plan import PhasePlan, RunPlan
 from executus.sanitize import cap_text
@@ -26,10 +27,7 @@ from executus.workflows.salvage import salvage
 
 EXHAUSTED = frozenset({Reason.MAX_ITERATIONS, Reason.TOOL_LOOP, Reason.TOOL_ERRORS})
 """Ends of a required phase that still leave something to go on with."""
-OPENING = (
-    "[executus] Phase `{name}` begins ({number} of {count}). Earlier phases are done; what you "
-    "need of them is in your instructions."
-)
+OPENING = "[executus] Phase `{name}` begins ({number} of {count})." + PHASES_DONE
 NO_OUTPUT = "[phase `{name}` failed ({reason}) and has no output]"
 
 

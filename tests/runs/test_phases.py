@@ -9,6 +9,7 @@ from executus import Reason, RunnableAgent, Status
 from executus.critic_view import CriticDecision
 from executus.limits import Defaults
 from executus.models.scripted import call, fail, hang, say
+from executus.origin import Origin
 from executus.phase import Phase
 from executus.tools import tool
 
@@ -270,3 +271,26 @@ async def test_a_bad_template_is_refused_also_from_a_client_that_does_not_check(
         assert out.result.reason is Reason.INVALID_REQUEST
         assert "{{B}}" in out.result.error
         assert "known: Query" in out.result.error
+
+
+async def test_a_fork_without_phases_sees_what_every_phase_said(env):
+    seen = []
+
+    def again(request):
+        seen.append([(wire.message.role, wire.message.text) for wire in request.messages])
+        return say("again")
+
+    async with kit(env) as k:
+        made = phases(k, ("A", [say("found 7")], {}), ("B", [fail("request_rejected", "no")], {}))
+        out = await k.run(None, phases=made)
+        k.scripts["again"] = again
+        agent = RunnableAgent(name="one", model_tier="scripted/again")
+        fork = await k.runs.fork(Origin(run_id=out.result.run_id), agent=agent)
+        assert (await k.outcome(fork.id)).result.output == "again"
+        assert seen == [
+            [
+                ("user", "do it"),
+                ("assistant", "found 7"),
+                ("user", "[executus] Phase `B` begins (2 of 2)."),
+            ]
+        ]
