@@ -194,7 +194,8 @@ class ToolCalls:
             self._run.end(step_id, "error", text)
             results[ordinal] = ToolResultPart.of(call.id, call.name, text, "error")
             raise
-        self._run.end(step_id, "complete" if ok else "error", f"{summary} → {text}" if ok else text)
+        told = self._redactor.text(text)  # the agent hears all of it
+        self._run.end(step_id, "complete" if ok else "error", f"{summary} → {told}" if ok else told)
         results[ordinal] = ToolResultPart.of(call.id, call.name, text, "ok" if ok else "error")
         return False
 

@@ -320,6 +320,34 @@ async def test_a_secret_among_arguments_is_in_neither_the_question_nor_the_recor
         assert out.result.status is Status.OK
 
 
+async def test_a_secret_that_a_person_says_is_heard_by_the_agent_alone(
+    env, real_time
+):
+    secret = "sk-canary-0123456789abcdefghij"
+    heard = []
+
+    def script(request):
+        tools = [w.message.parts[0].text for w in request.messages if w.message.role == "tool"]
+        if not tools:
+            return calls(("ask_human", {"question": "the key?"}), ("send", {"to": "ann"}))
+        heard.extend(tools)
+        return say("ok")
+
+    async with kit(env, tools=TOOLS, client=real_time) as k:
+        handle = await k.start(script, tools=("ask_human", "send"))
+        for question in await asked(k, handle.id, 2):
+            ids = {"step_id": question.step_id, "digest": question.digest, "by": "bob"}
+            if question.kind == "answer":
+                await k.runs.answer(handle.id, Answer(text=f"it is {secret}", **ids))
+            else:
+                await k.runs.deny(handle.id, Decision(note=f"never {secret}", **ids))
+        out = await k.outcome(handle.id)
+        assert all(secret in text for text in heard)
+        assert secret not in out.result.model_dump_json()
+        assert secret not in (await k.runs.state(handle.id)).model_dump_json()
+        assert not [r for r in await k.audit.rows(handle.id) if secret in str(r.body)]
+
+
 async def test_secret_arguments_are_shown_to_nobody(env, real_time):
     async with kit(env, tools=TOOLS, client=real_time) as k:
         script = [call("login", password="hunter2 hunter2"), say("done")]
