@@ -14,6 +14,7 @@ from temporalio.exceptions import (
 
 from executus import contracts
 from executus.contracts import RunState, ToolInput, ToolOutput
+from executus.data import json_bytes
 from executus.digest import digest
 from executus.images import attached_message, encoded, json_cap
 from executus.jsontext import ArgumentsError, parse_object
@@ -38,6 +39,9 @@ MAX_BATCH_BYTES = 2_500_000
 """Results that may arrive together: Temporal ends a run whose task passes 4 MiB."""
 IMAGE_BATCH_BYTES = 1_600_000
 """Images among them."""
+AGENT_BATCH_BYTES = 1_600_000
+"""Agents of child runs that may start together, beside the 900 KB of a reply's arguments: a task's
+commands have the same limit, and each child is sent its agent whole."""
 NEVER_LEFT = "stopped before it began; nothing ran"
 MAX_KEY = 255
 """Characters of an idempotency key; what Stripe allows."""
@@ -60,6 +64,8 @@ class ToolCalls:
         width = min(plan.bounds.parallel_tools, max(1, room // cap))
         self._parallel = asyncio.Semaphore(width)
         self._with_images = asyncio.Semaphore(max(1, IMAGE_BATCH_BYTES // max(1, shown)))
+        sent = max((json_bytes(tool.agent) for tool in plan.tools if tool.agent), default=1)
+        self._children = asyncio.Semaphore(max(1, AGENT_BATCH_BYTES // sent))
         self._attached: dict[int, Message] = {}
 
     async def run(
@@ -140,7 +146,8 @@ class ToolCalls:
                 results[ordinal] = ToolResultPart.of(call.id, call.name, problem, "error")
                 self._run.end(step_id, "error", problem)
             elif tool.agent is not None:
-                results[ordinal] = await self._delegate(step_id, call, tool, summary, share)
+                async with self._children:
+                    results[ordinal] = await self._delegate(step_id, call, tool, summary, share)
                 if self._run.stopping:
                     raise asyncio.CancelledError
             elif tool.image_bytes:

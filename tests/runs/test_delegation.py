@@ -369,3 +369,14 @@ async def test_children_are_children_in_the_temporal_ui_and_go_on_after_a_handov
         assert len(histories) > 1, "one execution only: nothing was handed over"
         names = [event_name(e) for history in histories for e in history.events]
         assert names.count("CHILD_WORKFLOW_EXECUTION_COMPLETED") == 8
+
+
+async def test_children_of_large_agents_start_a_few_at_a_time(env):
+    large = agent("mid", system_prompt="x" * 500_000)
+    top = agent("top", sub_agents=("mid",), limits=Limits(parallel_tools=12))
+    async with kit(env, agents=[top, large]) as k:
+        turn = calls(*[("agent__mid", {"prompt": str(n)}) for n in range(12)])
+        k.scripts.update(top=[turn, say("done")], mid=[say("m")])
+        out = await run(k)
+        assert (out.result.status, out.result.descendants) == (Status.OK, 12)
+        await assert_closed_once(k, out)
