@@ -64,8 +64,16 @@ def typed_result(cause: BaseException | None) -> RunResult | None:
     """The result that a failed run carries; None when it is no failure of ours."""
     ours = isinstance(cause, ApplicationError) and (cause.type or "").startswith("executus.")
     if isinstance(cause, ApplicationError) and ours and cause.details:
-        return RunResult.model_validate(cause.details[0])
+        return _result(cause.details[0])
     return None
+
+
+def _result(value: object) -> RunResult:
+    """A result of this version or of a later one, whose own fields are left out.
+
+    While workers are upgraded a parent and its child, or a run and who reads it, may be of two.
+    """
+    return RunResult.model_validate(value, extra="ignore")
 
 
 async def _cancelled(handle: WorkflowHandle[Any, RunResult]) -> RunResult:
@@ -80,7 +88,7 @@ async def _cancelled(handle: WorkflowHandle[Any, RunResult]) -> RunResult:
         return result
     memo: Mapping[str, Any] = await (await handle.describe()).memo()
     if MEMO_KEY in memo:
-        return RunResult.model_validate(memo[MEMO_KEY])
+        return _result(memo[MEMO_KEY])
     return await _from_outside(handle, None)
 
 

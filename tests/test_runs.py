@@ -1,10 +1,15 @@
 """Runs: what the server says of a run that is just being continued as new is not the caller's."""
 
+from datetime import UTC, datetime
+
 import pytest
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from executus import Reason
 from executus import runs as module
+from executus.endings import typed_result
 from executus.errors import RequestError
 from executus.runs import Runs
 
@@ -68,3 +73,20 @@ async def test_what_cannot_be_said_is_refused_on_both_ways(lazy, text, by):
 async def test_limits_that_no_run_has_are_refused(lazy):
     with pytest.raises(RequestError, match="`iterations`: Input should be less than or equal"):
         await Runs(lazy).raise_limits("r", iterations=200_000)
+
+
+def test_the_result_of_a_failed_run_of_a_later_version_is_read():
+    now = datetime.now(UTC)
+    step = {"id": "m1", "kind": "model", "iteration": 1, "started_at": now.isoformat(), "new": 1}
+    told = {
+        "run_id": "r",
+        "status": "timeout",
+        "reason": "deadline",
+        "started_at": now.isoformat(),
+        "ended_at": now.isoformat(),
+        "steps": [step],
+        "what_a_later_version_adds": {"a": 1},
+    }
+    result = typed_result(ApplicationError("x", told, type="executus.timeout"))
+    assert result is not None
+    assert (result.reason, result.steps[0].id) == (Reason.DEADLINE, "m1")
