@@ -1,5 +1,6 @@
 """Allowance: what a run may still spend, counted before each model call at its worst case."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -49,6 +50,8 @@ class Allowance:
     """Of the run's own steps that are under way: a model call, or child runs."""
     judge: Stake = NO_STAKE
     """Of a critic's judge, who is asked beside them."""
+    look: asyncio.Event | None = None
+    """Set when the judge has been asked, and what it took is known."""
 
     @staticmethod
     def of(plan: RunPlan) -> "Allowance":

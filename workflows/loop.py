@@ -242,6 +242,10 @@ class AgentLoop:
             try:
                 room = self.allowance.room(used, spent, tokens_in, keep=keep)
             except RunError as error:
+                if self.allowance.look is not None:  # what a judge takes is known in a moment
+                    await self.allowance.look.wait()
+                    self.engine.checkpoint()
+                    continue
                 self.ledger.event("limit", str(error), self.engine.now())
                 if closing or policy != "ask":
                     raise

@@ -98,8 +98,7 @@ class Watch:
             failed = f"{error.__cause__ or error}"[:500]
             seen = CriticSeen(active_at=look.active_at, failed=failed, attempt=0)
         finally:
-            if run.allowance is not None:
-                run.allowance.judge = NO_STAKE
+            self._asked()
         if seen.active_at > look.active_at:
             self._note(seen_at=seen.active_at)
         if (now - seen.active_at).total_seconds() < plan.idle_seconds:
@@ -154,7 +153,15 @@ class Watch:
         if room < JUDGE_OUTPUT_TOKENS:
             return f"no judge was asked: the run's limits leave {room} tokens for what it says"
         run.allowance.judge = judge.worst(JUDGE_INPUT_TOKENS, JUDGE_OUTPUT_TOKENS)
+        run.allowance.look = asyncio.Event()
         return None
+
+    def _asked(self) -> None:
+        """What a judge took is known."""
+        allowance = self._run.allowance
+        if allowance is not None and allowance.look is not None:
+            allowance.look.set()
+            allowance.judge, allowance.look = NO_STAKE, None
 
     # -- what comes of it ----------------------------------------------------------------------
 

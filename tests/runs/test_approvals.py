@@ -320,9 +320,7 @@ async def test_a_secret_among_arguments_is_in_neither_the_question_nor_the_recor
         assert out.result.status is Status.OK
 
 
-async def test_a_secret_that_a_person_says_is_heard_by_the_agent_alone(
-    env, real_time
-):
+async def test_a_secret_that_a_person_says_is_heard_by_the_agent_alone(env, real_time):
     secret = "sk-canary-0123456789abcdefghij"
     heard = []
 

@@ -7,6 +7,7 @@ import pytest
 from executus.errors import RunError
 from executus.message import Fold, Message, TextPart
 from executus.status import Reason, Status
+from executus.workflows.allowance import NO_STAKE, Stake
 
 from .fakes import FakeEngine, assert_well_formed, call, failed, ok, plan, run_loop, say
 
@@ -319,6 +320,24 @@ async def test_ask_pauses_at_the_limit_and_goes_on_when_it_is_raised():
     ending = await run_loop(engine, plan(tokens=2_000, max_output_tokens=300, at_limit="ask"))
     assert ending.status is Status.OK
     assert len(engine.pauses) == 1
+
+
+async def test_a_turn_waits_for_what_a_judge_takes_before_it_says_that_nothing_is_left():
+    def asked(engine):
+        allowance, look = engine.loop.allowance, asyncio.Event()
+        allowance.judge, allowance.look = Stake(tokens=5_000), look
+
+        async def answer():
+            await asyncio.sleep(0.01)
+            allowance.judge, allowance.look = NO_STAKE, None
+            look.set()
+
+        engine.judge = asyncio.create_task(answer())
+        return call("t", tokens=100)
+
+    engine = FakeEngine([asked, say("done")])
+    ending = await run_loop(engine, plan(tokens=5_000, max_output_tokens=300))
+    assert (ending.status, engine.pauses) == (Status.OK, [])
 
 
 async def test_ask_waits_for_a_budget_that_said_no():
