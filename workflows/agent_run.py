@@ -132,7 +132,7 @@ class AgentRun:
     async def raise_limits(self, asked: RaiseLimits) -> LiveState:
         """Raise the run's own token or money limit; a run that paused at it goes on."""
         _refuse(await self._driver.controls.raise_limits(asked), REFUSED_LIMITS)
-        return self._driver.run.state()
+        return self._driver.run.told()
 
     @raise_limits.validator
     def _may_raise(self, asked: RaiseLimits) -> None:
@@ -142,19 +142,19 @@ class AgentRun:
     def approve(self, decision: Decision) -> LiveState:
         """Let a tool call that waits for approval be made."""
         self._driver.run.questions.say(decision, yes=True)
-        return self._driver.run.state()
+        return self._driver.run.told()
 
     @workflow.update(name=contracts.UPDATE_DENY)
     def deny(self, decision: Decision) -> LiveState:
         """Do not let it be made; the agent is told."""
         self._driver.run.questions.say(decision, yes=False)
-        return self._driver.run.state()
+        return self._driver.run.told()
 
     @workflow.update(name=contracts.UPDATE_ANSWER)
     def answer(self, answer: Answer) -> LiveState:
         """Answer what the agent asks by its tool `ask_human`."""
         self._driver.run.questions.say(answer, yes=True)
-        return self._driver.run.state()
+        return self._driver.run.told()
 
     @approve.validator
     def _may_approve(self, decision: Decision) -> None:

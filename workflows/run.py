@@ -20,7 +20,7 @@ from executus.message import Message
 from executus.plan import Port, RunPlan
 from executus.request import RunRequest
 from executus.result import MAX_RESULT_FILES
-from executus.sanitize import clean_line
+from executus.sanitize import cap_text, clean_line
 from executus.state import STATE_STEPS, LiveState, Stage
 from executus.steer import CALLER, MAX_STEER
 from executus.step import StepStatus
@@ -37,6 +37,8 @@ from executus.workflows.questions import Questions
 
 MAX_WARNING = 500
 """Characters of one warning."""
+TOLD_STEPS, TOLD_BYTES = 20, 32_768
+"""Steps, and bytes of arguments of all questions together, that an update is answered with."""
 TOO_LATE = "the run ended first"
 
 UNWATCHED = CriticState()
@@ -262,6 +264,19 @@ class Run:
             critic=watched.kind if watched else "",
             extensions=self.critic.extensions,
         )
+
+    def told(self) -> LiveState:
+        """The run at this moment, as an update is answered: few steps, questions cut short.
+
+        That stands in history, and all who decide may do so at once.
+        """
+        state = self.state(TOLD_STEPS)
+        room = TOLD_BYTES // max(1, len(state.questions))
+        questions = [
+            question.model_copy(update={"arguments": cap_text(question.arguments, room).text})
+            for question in state.questions
+        ]
+        return state.model_copy(update={"questions": tuple(questions)})
 
     def page(self) -> str:
         """The live page in the Temporal UI; made when somebody looks."""

@@ -404,6 +404,21 @@ async def test_a_stop_while_a_person_is_asked_leaves_nothing_made(env, real_time
             await k.runs.approve(handle.id, Decision(step_id="m1.t1", digest="x", by="bob"))
 
 
+async def test_what_decisions_are_answered_with_stays_small_in_history(env, real_time):
+    async with kit(env, tools=TOOLS, client=real_time) as k:
+        long = [("send", {"to": "x" * 12_000 + str(n)}) for n in range(40)]
+        handle = await k.start([calls(*long), say("all sent")], tools=("send",))
+        questions = await asked(k, handle.id, 40)
+        told = []
+        for n in range(0, 40, 8):  # the server takes ten updates of a run at a time
+            together = (k.runs.approve(handle.id, yes(q)) for q in questions[n : n + 8])
+            told += await asyncio.gather(*together)
+        assert max(len(state.model_dump_json()) for state in told) < 70_000
+        assert min(len(state.questions) for state in told) == 0
+        out = await k.outcome(handle.id)
+        assert (out.result.output, len(SENT)) == ("all sent", 40)
+
+
 async def test_a_stop_while_an_approved_call_waits_its_turn_ends_its_step(env, real_time):
     async with kit(env, tools=[send, hold], client=real_time) as k:
         turn = calls(("hold", {}), ("send", {"to": "ann"}))
