@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from executus.data import Data
+from executus.data import Data, absent, empty
 
 Currency = Literal["seconds", "tokens", "micro_usd"]
 """seconds: runtime. tokens: input plus output. micro_usd: millionths of a US dollar."""
@@ -47,6 +47,9 @@ class BudgetCheck(Data):
     """Micro-USD to reserve now; steps extend the hold."""
     expires_at: datetime
     """When a hold whose run died may be looked at by the sweeper (UTC)."""
+    reset: bool = Field(default=False, exclude_if=empty)
+    """Said by an execution that a reset began: what was reserved by an earlier one counts, and a
+    hold that was settled is opened again."""
 
 
 class BudgetCall(Data):
@@ -63,6 +66,9 @@ class BudgetCall(Data):
     """Attempt of the step, from 1; each provider call has its own."""
     execution_id: str = ""
     """Temporal's current execution run id: a reset makes the same step's call again, and pays."""
+    reset_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Said by an execution that a reset began: how long the run may still take. A hold that was
+    settled when an earlier execution ended is opened again, with so much runtime."""
     tokens: int = Field(ge=0)
     """Worst case of this call."""
     micro_usd: int | None = Field(default=None, ge=0)
@@ -108,6 +114,11 @@ class BudgetCommit(Data):
     """The reservation."""
     seconds: float = Field(ge=0, allow_inf_nan=False)
     """Runtime used."""
+    since_reset: float | None = Field(default=None, ge=0, allow_inf_nan=False, exclude_if=absent)
+    """Runtime used since the last reset; None: there was none. It is added to what was settled
+    before, if anything was."""
+    execution_id: str = Field(default="", exclude_if=empty)
+    """Temporal's run id of the execution that ended; names an overrun."""
 
 
 class BudgetReceipt(Data):

@@ -98,6 +98,7 @@ class Hold(NamedTuple):
     n_settle: int = 0
     child_ms: int = 0
     lost: int = 0
+    before_ms: int | None = None
 
     @property
     def slack(self) -> Amounts:
@@ -295,6 +296,7 @@ def hold_of(row: Row[Any]) -> Hold:
         n_settle=row.n_settle,
         child_ms=row.child_ms,
         lost=row.lost,
+        before_ms=row.before_ms,
     )
 
 

@@ -13,6 +13,7 @@ from executus.budget import (
     BudgetCall,
     BudgetCap,
     BudgetCheck,
+    BudgetCommit,
     BudgetDecision,
     Currency,
     Window,
@@ -102,14 +103,22 @@ def call_amounts(call: BudgetCall) -> Amounts:
     return Amounts(0, whole(call.tokens), whole(call.micro_usd or 0))
 
 
+def runtime(commit: BudgetCommit, child_ms: int, before_ms: int | None) -> int:
+    """Milliseconds that a run is charged: less those its children pay, and all its executions'."""
+    own = commit.seconds
+    if before_ms is not None and commit.since_reset is not None:
+        own = commit.since_reset
+    return (before_ms or 0) + max(0, milliseconds(own) - child_ms)
+
+
 def check_params(check: BudgetCheck) -> str:
     """What has to be the same when a run's id is used again."""
-    return _digest(check.model_dump(mode="json", exclude={"expires_at"}))
+    return _digest(check.model_dump(mode="json", exclude={"expires_at", "reset"}))
 
 
 def call_params(call: BudgetCall) -> str:
     """What has to be the same when a call's key is used again."""
-    return _digest(call.model_dump(mode="json"))
+    return _digest(call.model_dump(mode="json", exclude={"reset_seconds"}))
 
 
 def _digest(value: object) -> str:

@@ -1,7 +1,7 @@
 """The budget in memory: the same gate and answers as the SQL store, for tests and demos."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from copy import deepcopy
 from datetime import UTC, datetime
 
 from executus.budget import (
@@ -19,7 +19,7 @@ from executus.budget import (
     Window,
 )
 from executus.errors import ReservationMismatch
-from executus.stores.canonical import ident, micros, moment
+from executus.stores.canonical import ident, micros
 from executus.stores.caps import CapChange, raised, use_of
 from executus.stores.ledger import (
     CURRENCIES,
@@ -43,54 +43,16 @@ from executus.stores.ledger import (
     may_draw,
     milliseconds,
     resolve_caps,
+    runtime,
     scope_name,
     scopes_of,
     unit,
     waiting,
     whole,
 )
+from executus.stores.memory_holds import Attempt, AttemptKey, Hold, public
 
 ADMITTED = BudgetDecision(admitted=True)
-AttemptKey = tuple[str, str, str, int]
-
-
-@dataclass(slots=True)
-class _Attempt:
-    params: str
-    estimate: Amounts
-    state: str = "started"
-    actual: Amounts = ZERO
-
-    @property
-    def charge(self) -> Amounts:
-        return self.actual if self.state == "metered" else self.estimate
-
-
-@dataclass(slots=True)
-class _Hold:
-    run_id: str
-    workflow_run_id: str
-    params: str
-    parent: str | None
-    root: str
-    scopes: tuple[str, ...]
-    reserved_at: int
-    hour: int
-    expires_at: int
-    share: Amounts
-    """What is held; once settled, what was spent."""
-    settled: bool = False
-    child_ms: int = 0
-    lost: int = 0
-    n_settle: int = 0
-    attempts: dict[AttemptKey, _Attempt] = field(default_factory=dict[AttemptKey, _Attempt])
-
-    @property
-    def need(self) -> Amounts:
-        total = ZERO
-        for attempt in self.attempts.values():
-            total = total.plus(attempt.charge)
-        return total
 
 
 class MemoryBudget:
@@ -106,7 +68,7 @@ class MemoryBudget:
         self._unlimited = unlimited_by_default
         self._clock = clock or (lambda: datetime.now(UTC))
         self._caps: list[BudgetCap] = []
-        self._holds: dict[str, _Hold] = {}
+        self._holds: dict[str, Hold] = {}
         self._uses: dict[tuple[str, int], Use] = {}
         self._overruns: list[BudgetOverrun] = []
 
@@ -114,6 +76,8 @@ class MemoryBudget:
         """Reserve for the run, all caps or none."""
         run_id, params = ident(check.run_id), check_params(check)
         held = self._holds.get(run_id)
+        if held is not None and check.reset:
+            return self._check_again(held, check_amounts(check))
         if held is not None:
             if held.params != params:
                 raise ReservationMismatch(f"run {run_id} was reserved with other parameters")
@@ -123,7 +87,7 @@ class MemoryBudget:
         if parent is not None and not may_draw(check, parent.scopes):
             parent = None
         own = scopes_of(check)
-        hold = _Hold(
+        hold = Hold(
             run_id=run_id,
             workflow_run_id=ident(check.workflow_run_id),
             params=params,
@@ -142,6 +106,17 @@ class MemoryBudget:
 
     async def authorize(self, call: BudgetCall) -> BudgetDecision:
         """Extend the hold for one more call and record the attempt."""
+        hold, seconds = self._holds.get(ident(call.run_id)), call.reset_seconds
+        if seconds is None or hold is None or not hold.settled:
+            return self._authorize(call)
+        before = deepcopy(self._holds), dict(self._uses)
+        refusal = self._reopen(hold, Amounts(milliseconds(seconds)))
+        decision = refusal or self._authorize(call)
+        if not decision.admitted:  # as a transaction is rolled back
+            self._holds, self._uses = before
+        return decision
+
+    def _authorize(self, call: BudgetCall) -> BudgetDecision:
         run_id, key = ident(call.run_id), _key(call)
         hold = self._holds.get(run_id)
         if hold is None or hold.settled:
@@ -160,7 +135,7 @@ class MemoryBudget:
         short = Amounts(0, need.tokens, need.micro_usd).minus(hold.share).floor()
         refusal = self._cover(hold, short, micros(self._clock()))
         if refusal is None:
-            hold.attempts[key] = _Attempt(params, estimate)
+            hold.attempts[key] = Attempt(params, estimate)
         return refusal or ADMITTED
 
     async def meter(self, meter: BudgetMeter) -> None:
@@ -192,7 +167,7 @@ class MemoryBudget:
         if hold is None:
             return BudgetReceipt()
         if not hold.settled:
-            self._settle(hold, max(0, milliseconds(commit.seconds) - hold.child_ms))
+            self._settle(hold, commit)
         return BudgetReceipt(
             seconds=hold.share.ms / 1000,
             tokens=hold.share.tokens,
@@ -236,25 +211,25 @@ class MemoryBudget:
     async def holds_past(self, at: datetime, *, limit: int = 1_000) -> list[BudgetHold]:
         """Reservations that are not settled and whose time is not after `at`."""
         due = [h for h in self._holds.values() if not h.settled and h.expires_at <= micros(at)]
-        return [_public(hold) for hold in sorted(due, key=lambda hold: hold.expires_at)[:limit]]
+        return [public(hold) for hold in sorted(due, key=lambda hold: hold.expires_at)[:limit]]
 
     async def hold(self, run_id: str) -> BudgetHold | None:
         """The run's reservation while it is not settled."""
         hold = self._open(run_id)
-        return None if hold is None else _public(hold)
+        return None if hold is None else public(hold)
 
     async def overruns(self, run_id: str | None = None) -> list[BudgetOverrun]:
         """Spending beyond its hold."""
         return [o for o in self._overruns if run_id is None or o.run_id == ident(run_id)]
 
-    def _open(self, run_id: str | None) -> _Hold | None:
+    def _open(self, run_id: str | None) -> Hold | None:
         hold = None if run_id is None else self._holds.get(ident(run_id))
         return None if hold is None or hold.settled else hold
 
     def _resolve(self, scopes: Iterable[str]) -> tuple[list[Cap], list[str]]:
         return resolve_caps(scopes, self._caps, unlimited=self._unlimited)
 
-    def _cover(self, hold: _Hold, short: Amounts, now: int) -> BudgetDecision | None:
+    def _cover(self, hold: Hold, short: Amounts, now: int) -> BudgetDecision | None:
         """Bring `short` into the hold: from the parent's slack, the rest through the gate."""
         caps, missing = self._resolve(hold.scopes)
         if missing:
@@ -279,7 +254,7 @@ class MemoryBudget:
         hold.share = hold.share.plus(short)
         return None
 
-    def _room(self, hold: _Hold, cap: Cap, asked: int, now: int) -> Room | None:
+    def _room(self, hold: Hold, cap: Cap, asked: int, now: int) -> Room | None:
         uses = self._tree(hold, cap) if cap.window == "run" else self._in(*cap[:2], hold.hour)
         settled = sum(use.settled.of(cap.currency) for use in uses)
         reserved = sum(use.reserved.of(cap.currency) for use in uses)
@@ -292,7 +267,7 @@ class MemoryBudget:
         wait = waiting(cap, asked, uses, now=now, hour=hold.hour, expires_at=ending)
         return Room(cap, settled, reserved, asked, wait)
 
-    def _tree(self, hold: _Hold, cap: Cap) -> list[Use]:
+    def _tree(self, hold: Hold, cap: Cap) -> list[Use]:
         members = [h for h in self._holds.values() if h.root == hold.root]
         if hold.run_id not in self._holds:
             members.append(hold)
@@ -322,7 +297,27 @@ class MemoryBudget:
                 hour, use.settled.plus(settled), use.reserved.plus(reserved)
             )
 
-    def _settle(self, hold: _Hold, ms: int) -> None:
+    def _check_again(self, hold: Hold, asked: Amounts) -> BudgetDecision:
+        before = deepcopy(self._holds), dict(self._uses)
+        if hold.settled:
+            refusal = self._reopen(hold, asked)
+        else:
+            refusal = self._cover(hold, asked.minus(hold.share).floor(), micros(self._clock()))
+        if refusal is not None:
+            self._holds, self._uses = before
+        return refusal or ADMITTED
+
+    def _reopen(self, hold: Hold, asked: Amounts) -> BudgetDecision | None:
+        """As `SqlBudget` does it: the run was reset."""
+        spent, parent = hold.share, self._open(hold.parent)
+        self._post(hold.scopes, hold.hour, reserved=spent, settled=ZERO.minus(spent))
+        if parent is not None:
+            parent.child_ms -= spent.ms
+        hold.settled, hold.n_settle, hold.before_ms, hold.child_ms = False, 0, spent.ms, 0
+        return self._cover(hold, asked, micros(self._clock()))
+
+    def _settle(self, hold: Hold, commit: BudgetCommit) -> None:
+        ms = runtime(commit, hold.child_ms, hold.before_ms)
         for attempt in hold.attempts.values():
             if attempt.state == "started":
                 attempt.state = "lost"
@@ -337,10 +332,11 @@ class MemoryBudget:
         if parent is not None:
             parent.share = parent.share.plus(rest)
             parent.child_ms += actual.ms
-        self._overrun(hold, "settle", actual.minus(hold.share).floor())
+        cause = "settle" if hold.before_ms is None else f"settle {commit.execution_id}"
+        self._overrun(hold, cause, actual.minus(hold.share).floor())
         hold.share, hold.settled, hold.n_settle = actual, True, hold.n_settle + 1
 
-    def _overrun(self, hold: _Hold, cause: str, excess: Amounts) -> None:
+    def _overrun(self, hold: Hold, cause: str, excess: Amounts) -> None:
         at = self._clock()
         self._overruns += [
             BudgetOverrun(
@@ -358,15 +354,3 @@ class MemoryBudget:
 def _key(call: BudgetCall | BudgetMeter) -> AttemptKey:
     names = ident(call.run_id), ident(call.execution_id), ident(call.step_id)
     return *names, min(call.attempt, MAX_AMOUNT)
-
-
-def _public(hold: _Hold) -> BudgetHold:
-    return BudgetHold(
-        run_id=hold.run_id,
-        workflow_run_id=hold.workflow_run_id,
-        reserved_at=moment(hold.reserved_at),
-        expires_at=moment(hold.expires_at),
-        seconds=hold.share.ms / 1000,
-        tokens=hold.share.tokens,
-        micro_usd=hold.share.micro_usd,
-    )

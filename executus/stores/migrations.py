@@ -187,6 +187,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX dead_letters_failed ON dead_letters (failed_at)",
         ),
     ),
+    Migration("0004_reset", ("ALTER TABLE budget_runs ADD COLUMN before_ms BIGINT",)),
 )
 
 CREATE_APPLIED = """CREATE TABLE IF NOT EXISTS executus_migrations (

@@ -131,9 +131,10 @@ budget_runs = Table(
     _big("need_micro_usd"),
     _big("child_ms"),
     _small("lost"),
+    _big("before_ms", nullable=True),
 )
 """Reservations. `share` is what the run holds, and once settled what it spent; `need` is what its
-attempts may cost so far."""
+attempts may cost so far; `before_ms` is runtime that was settled before a reset opened it."""
 
 budget_attempts = Table(
     "budget_attempts",

@@ -22,6 +22,7 @@ from executus.budget import (
 from executus.errors import ReservationMismatch
 from executus.stores.budget_desk import BudgetDesk
 from executus.stores.canonical import ident, micros
+from executus.stores.dialects import insert
 from executus.stores.gate import Denied, Hold, Refused, hold_of, row_of, with_share
 from executus.stores.ledger import (
     CURRENCIES,
@@ -37,6 +38,7 @@ from executus.stores.ledger import (
     denied_unpriced,
     may_draw,
     milliseconds,
+    runtime,
     scopes_of,
     whole,
 )
@@ -52,7 +54,7 @@ NEW_RUN, NEW_ATTEMPT = unless_there(runs), unless_there(attempts)
 HOLD = Prepared(select(runs).where(runs.c.run_id == bindparam("at_run")).with_for_update())
 CHANGING = (
     *("share_ms", "share_tokens", "share_micro_usd", "need_tokens", "need_micro_usd"),
-    *("settled_at", "n_settle", "child_ms", "lost"),
+    *("settled_at", "n_settle", "child_ms", "lost", "before_ms"),
 )
 SAVE = Prepared(
     update(runs)
@@ -122,8 +124,7 @@ class SqlBudget(BudgetDesk):
             if hold is None:
                 return BudgetReceipt()
             if hold.settled_at is None:
-                ms = max(0, milliseconds(commit.seconds) - hold.child_ms)
-                hold = self._settle(connection, hold, ms)
+                hold = self._settle(connection, hold, commit)
             return BudgetReceipt(
                 seconds=hold.share.ms / 1000,
                 tokens=hold.share.tokens,
@@ -163,6 +164,14 @@ class SqlBudget(BudgetDesk):
                 _save(connection, hold)
                 return ADMITTED
             before = _hold(connection, run_id)
+        if before is not None and check.reset:
+            asked = check_amounts(check)
+            if before.settled_at is not None:
+                before = self._reopen(connection, before, asked)
+            else:
+                before = self._cover(connection, before, asked.minus(before.share).floor())
+            _save(connection, before)
+            return ADMITTED
         if before is None or before.params != params:
             raise ReservationMismatch(f"run {run_id} was reserved with other parameters")
         if before.settled_at is not None:
@@ -192,6 +201,9 @@ class SqlBudget(BudgetDesk):
     def _authorize(self, connection: Connection, call: BudgetCall) -> BudgetDecision:
         run_id = ident(call.run_id)
         hold = _hold(connection, run_id)
+        if hold is not None and hold.settled_at is not None and call.reset_seconds is not None:
+            hold = self._reopen(connection, hold, Amounts(milliseconds(call.reset_seconds)))
+            _save(connection, hold)
         if hold is None or hold.settled_at is not None:
             return denied_state(run_id, "has no reservation" if hold is None else "is settled")
         params, estimate = call_params(call), call_amounts(call)
@@ -219,6 +231,20 @@ class SqlBudget(BudgetDesk):
             hold = self._cover(connection, hold, short)
         _save(connection, hold)
         return ADMITTED
+
+    def _reopen(self, connection: Connection, hold: Hold, asked: Amounts) -> Hold:
+        """The hold as it was before it was settled, with `asked` besides: the run was reset.
+
+        What it spent stays counted, in the window of the reserve.
+        """
+        spent = hold.share
+        changes = dict.fromkeys(hold.scopes, (spent, ZERO.minus(spent)))
+        self._gate.post(connection, hold, changes)
+        parent = _parent(connection, hold.parent_run_id)
+        if parent is not None:
+            _save(connection, parent._replace(child_ms=parent.child_ms - spent.ms))
+        opened = hold._replace(settled_at=None, n_settle=0, before_ms=spent.ms, child_ms=0)
+        return self._cover(connection, opened, asked)
 
     def _cover(self, connection: Connection, hold: Hold, short: Amounts) -> Hold:
         """Bring `short` into the hold: from the parent's slack, the rest through the gate."""
@@ -266,7 +292,8 @@ class SqlBudget(BudgetDesk):
             hold = hold._replace(need=hold.need.plus(excess))
             _save(connection, with_share(hold, excess))
 
-    def _settle(self, connection: Connection, hold: Hold, ms: int) -> Hold:
+    def _settle(self, connection: Connection, hold: Hold, commit: BudgetCommit) -> Hold:
+        ms = runtime(commit, hold.child_ms, hold.before_ms)
         parent = _parent(connection, hold.parent_run_id)
         lost = LOST.run(connection, {"at_run": hold.run_id})
         actual = hold.need._replace(ms=ms)
@@ -277,7 +304,8 @@ class SqlBudget(BudgetDesk):
             for scope in hold.scopes
         }
         self._gate.post(connection, hold, changes)
-        self._note_overrun(connection, hold, "settle", actual.minus(hold.share).floor())
+        cause = "settle" if hold.before_ms is None else f"settle {commit.execution_id}"
+        self._note_overrun(connection, hold, cause, actual.minus(hold.share).floor())
         if parent is not None:
             returned = parent._replace(child_ms=parent.child_ms + actual.ms)
             _save(connection, with_share(returned, rest))
@@ -285,7 +313,7 @@ class SqlBudget(BudgetDesk):
             share=actual,
             settled_at=self._database.now(connection),
             n_settle=hold.n_settle + 1,
-            lost=lost,
+            lost=hold.lost + lost,
         )
         _save(connection, settled)
         return settled
@@ -298,7 +326,8 @@ class SqlBudget(BudgetDesk):
             at = self._database.now(connection)
             row = {"run_id": hold.run_id, "cause": cause, "at": at}
             values = [{**row, "currency": c, "excess": excess.of(c)} for c in found]
-            connection.execute(overruns.insert(), values)
+            new = insert(self._database.dialect, overruns).on_conflict_do_nothing()
+            connection.execute(new, values)
 
 
 def _hold(connection: Connection, run_id: str) -> Hold | None:
