@@ -5,12 +5,33 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from executus.data import Data, Record
+from executus.data import Data, Record, empty
 from executus.status import Reason, Status
 from executus.usage import Usage
 
-RowKind = Literal["model", "tool", "compact", "critic", "event"]
+RowKind = Literal["model", "tool", "compact", "critic", "event", "reset"]
+"""reset: Temporal began another execution of the run from the middle of an earlier one."""
 ClosedBy = Literal["run", "sweeper"]
+
+
+def in_execution(key: str, execution: str) -> str:
+    """`key`, of an entry that the execution `execution` made (empty: the run's first one).
+
+    After `temporal workflow reset` the same step is made again, by an execution with another id:
+    both stay. So the key says by which, where it is not the first.
+    """
+    return f"{key}@{execution}" if execution else key
+
+
+def execution_of(key: str) -> str:
+    """The execution that made an entry; empty: the run's first one."""
+    return key.partition("@")[2]
+
+
+def step_of(key: str) -> str:
+    """The step that a row is of; empty: it is of none."""
+    step, mark, _ = key.partition("@")[0].rpartition("#")
+    return step if mark else ""
 
 
 class ToolGrant(Data):
@@ -65,7 +86,8 @@ class AuditRow(Record):
     """One row of a run's chain: append-only, idempotent by (run_id, key)."""
 
     key: str = Field(max_length=128)
-    """Unique in the run: `m3#1` is the first attempt of step m3; `e7` the seventh event."""
+    """Unique in the run: `m3#1` is the first attempt of step m3; `e7` the seventh event. What an
+    execution that is not the run's first one did says so: `m3#1@<its id>`."""
     kind: RowKind
     """What it records."""
     name: str
@@ -84,6 +106,11 @@ class AuditRow(Record):
     """Tokens of a model call."""
     cost_micro_usd: int | None = None
     """Cost of a model call."""
+    resets_since: int = Field(default=0, ge=0, exclude_if=empty)
+    """Resets that lie behind it in the history of the workflow that tells of it. Whoever writes it
+    down makes of that the execution in its key; it is not stored itself."""
+    across: bool = Field(default=False, exclude_if=empty)
+    """A reset lay between the step's beginning and its end: who made it, its own row knows."""
 
 
 class AuditClose(Data):
@@ -111,6 +138,8 @@ class AuditClose(Data):
     """When the outcome was fixed (UTC)."""
     closed_by: ClosedBy = "run"
     """Who closed it."""
+    execution: str = ""
+    """The execution that ended so; empty: the run's first one."""
 
 
 class AuditReceipt(Data):
@@ -122,8 +151,9 @@ class AuditReceipt(Data):
     """Rows in the chain."""
 
 
-EntryType = Literal["open", "row", "close"]
-"""open: the opening. row: an `AuditRow`. close: the outcome. Each run has one chain of them."""
+EntryType = Literal["open", "row", "close", "reset"]
+"""open: the opening. row: an `AuditRow`. close: the outcome, of each execution that came to one.
+reset: a row of that kind. Each run has one chain of them."""
 
 
 class AuditEntry(Data):
@@ -150,7 +180,15 @@ class AuditEntry(Data):
     hash: str
     """SHA-256 over the previous hash and everything above, 64 hex digits."""
     late: bool = False
-    """It came after the close: from an attempt that outlived its run, or a reset."""
+    """It came after the close: from an attempt that outlived its run."""
+    superseded_at: datetime | None = None
+    """When a reset put something else in its place (UTC); None: it counts. It happened all the
+    same: it was paid for, and what a tool did is done."""
+
+    @property
+    def execution(self) -> str:
+        """Temporal's id of the execution that did it; empty: the run's first one."""
+        return execution_of(self.key)
 
 
 class AuditRun(Data):
@@ -187,13 +225,13 @@ class AuditRun(Data):
     cost_micro_usd: int | None
     """Cost as closed; None while open, or when a price was not known."""
     n_close: int
-    """Times it was closed: 0 or 1."""
+    """1 when it is closed. A reset opens it again: 0 until the new execution has an outcome."""
     entries: int
     """Length of the chain, late entries included."""
     head: str
     """Hash of the chain's last entry."""
     closed_head: str | None
-    """Hash of the close: what `RunResult.audit_head` shows. None while it is open."""
+    """Hash of the close that counts: what `RunResult.audit_head` shows. None while it is open."""
     closed_entries: int | None
     """Length of the chain up to the close. None while it is open."""
 

@@ -38,24 +38,26 @@ def verify(*, run: str | None, head: str | None, database: str | None) -> int:
     if head is not None and run is None:
         raise click.UsageError("--head needs a RUN")
 
-    async def work(store: Database) -> tuple[AuditProof, str | None, AuditPurged | None]:
+    async def work(store: Database) -> tuple[AuditProof, list[str], AuditPurged | None]:
         records, name = SqlAudit(store), run or ""
         proof = await records.verify(run)
-        return proof, await records.closed_head(name), await records.purged(name)
+        return proof, await records.closed_heads(name), await records.purged(name)
 
-    proof, closed, gone = with_database(database, work)
+    proof, heads, gone = with_database(database, work)
     if run is not None and proof.runs == 0:
         if gone is None:
             raise RequestError(f"no record of run `{run}`")
         click.echo(_gone(gone))
-        closed = gone.head
+        heads = [gone.head]
     for found in proof.breaks:
         place = "the run's row" if found.seq is None else f"entry {found.seq}"
         click.echo(f"BROKEN {clean_line(found.run_id, MAX_LINE)}: {place}: {found.what}")
-    if head is not None and closed != head:
-        given = clean_line(head, MAX_LINE)
-        click.echo(f"BROKEN {run}: its head is {closed or 'none (it has no close)'}, not {given}")
+    if head is not None and head not in heads:
+        given, closed = clean_line(head, MAX_LINE), heads[0] if heads else "none (it has no close)"
+        click.echo(f"BROKEN {run}: its head is {closed}, not {given}")
         return codes.FAILED
+    if head is not None and head != heads[0]:
+        click.echo(f"{run} was reset since: {clean_line(head, MAX_LINE)} is its earlier head")
     if proof.ok and (run is None or proof.runs):
         click.echo(f"ok: {proof.runs} runs, {proof.entries} entries")
     return codes.OK if proof.ok else codes.FAILED
@@ -83,9 +85,10 @@ def show(*, run: str, as_json: bool, database: str | None) -> None:
         return
     click.echo(_line(record))
     for entry in entries:
-        late = " LATE" if entry.late else ""
-        name = f"{entry.kind or entry.entry} {entry.name} {entry.status}".rstrip()
-        click.echo(f"  {entry.seq:>4} {entry.at:%H:%M:%S} {entry.key:<12} {name}{late}")
+        kind = entry.kind or ("" if entry.entry == entry.name else entry.entry)
+        name = " ".join(part for part in (kind, entry.name, entry.status) if part)
+        key = entry.key.partition("@")[0]
+        click.echo(f"  {entry.seq:>4} {entry.at:%H:%M:%S} {key:<12} {name}{_marks(entry)}")
         for key, value in entry.body.items():
             if value not in (None, "", [], {}):
                 click.echo(f"         {key}: {clean_line(json.dumps(value), MAX_LINE)}")
@@ -133,6 +136,14 @@ def _gone(gone: AuditPurged) -> str:
         f"{gone.run_id} was purged {gone.purged_at:%F %T}: it ended {gone.ended_at:%F %T} with "
         f"{gone.entries} entries and the head {gone.head}"
     )
+
+
+def _marks(entry: AuditEntry) -> str:
+    """What is to be known of an entry before it is believed."""
+    by = f" by {clean_line(entry.execution, MAX_LINE)}" if entry.execution else ""
+    late = " LATE" if entry.late else ""
+    at = entry.superseded_at
+    return f"{by}{late}" + ("" if at is None else f" SUPERSEDED by the reset of {at:%F %T}")
 
 
 def _line(record: AuditRun) -> str:

@@ -1,23 +1,24 @@
 """The audit's hash chain: what is written, how it is sealed, how it is proved.
 
-A run has one chain of entries: its opening, its rows, its close, and whatever comes late. Each
-entry's SHA-256 covers the previous one's and every column of its own, so an entry that is edited,
-removed, swapped or put in breaks the chain at its place. The run's row says how long the chain is
-and where it ends, so a cut tail shows too; the close's hash leaves the database in
-`RunResult.audit_head`.
+A run has one chain of entries: its opening, its rows, its close, and whatever comes late or after
+a reset (`standing.py` says which close counts then). Each entry's SHA-256 covers the previous one's
+and every column of its own, so an entry that is edited, removed, swapped or put in breaks the chain
+at its place. The run's row says how long the chain is and where it ends, so a cut tail shows too;
+the close's hash leaves the database in `RunResult.audit_head`.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from executus.audit import AuditBreak, AuditClose, AuditOpen, AuditRow
+from executus.audit import AuditBreak, AuditClose, AuditOpen, AuditRow, in_execution
 from executus.sanitize import clean_json, clean_line
 from executus.stores.canonical import canonical, ident, micros, plain
+from executus.stores.links import Draft, Link, seal
 from executus.stores.redaction import ContentRule, Redaction
+from executus.stores.standing import standing_close
 
 MAX_BIGINT = 2**63 - 1
 MAX_NAME = 255
@@ -28,48 +29,6 @@ MAX_LINE = 200
 """Characters of a summary."""
 MAX_ERROR = 2_000
 """Characters of an outcome's sentence."""
-
-
-class Draft(NamedTuple):
-    """An entry before it has its place."""
-
-    entry: str
-    key: str
-    kind: str
-    name: str
-    status: str
-    at: int
-    body: str
-
-
-class Link(NamedTuple):
-    """An entry in its place; `at` in microseconds, `body` canonical JSON."""
-
-    run_id: str
-    seq: int
-    entry: str
-    key: str
-    kind: str
-    name: str
-    status: str
-    at: int
-    body: str
-    hash: str
-
-    @property
-    def draft(self) -> Draft:
-        """The entry without its place."""
-        entry, key, kind, name, status, at, body = self[2:9]
-        return Draft(entry, key, kind, name, status, at, body)
-
-    @classmethod
-    def seal(cls, run_id: str, seq: int, previous: str, draft: Draft) -> Self:
-        """Put `draft` behind the entry whose hash is `previous` (empty at the start)."""
-        return cls(run_id, seq, *draft, hash=_seal(previous, run_id, seq, draft))
-
-
-def _seal(previous: str, run_id: str, seq: int, draft: Draft) -> str:
-    return hashlib.sha256(canonical([previous, run_id, seq, *draft]).encode("ascii")).hexdigest()
 
 
 def extend(run_id: str, seq: int, head: str, drafts: Iterable[Draft]) -> list[Link]:
@@ -110,6 +69,8 @@ def draft_open(redaction: Redaction, opening: AuditOpen) -> Draft:
 
 def draft_row(redaction: Redaction, row: AuditRow) -> Draft:
     """A row as an entry; a tool's row follows that tool's rule."""
+    if row.kind == "reset":
+        return _draft_reset(redaction, row)
     rule = redaction.rule(row.name if row.kind == "tool" else None)
     body = {
         "seconds": clean_json(row.seconds),
@@ -120,6 +81,12 @@ def draft_row(redaction: Redaction, row: AuditRow) -> Draft:
     }
     name, status = clean_line(row.name, MAX_NAME), clean_line(row.status, MAX_NAME)
     return Draft("row", ident(row.key), row.kind, name, status, micros(row.at), plain(body))
+
+
+def _draft_reset(redaction: Redaction, row: AuditRow) -> Draft:
+    """A reset as an entry: what it says of other entries is no content, and never withheld."""
+    body = {"reason": redaction.line(row.summary, MAX_LINE), **row.content}
+    return Draft("reset", ident(row.key), "", "reset", "", micros(row.at), canonical(body))
 
 
 def draft_close(redaction: Redaction, closing: AuditClose) -> Draft:
@@ -134,8 +101,8 @@ def draft_close(redaction: Redaction, closing: AuditClose) -> Draft:
         "cost_micro_usd": closing.cost_micro_usd,
         "closed_by": closing.closed_by,
     }
-    at = micros(closing.ended_at)
-    return Draft("close", "close", "", closing.reason, closing.status, at, canonical(body))
+    at, key = micros(closing.ended_at), ident(in_execution("close", closing.execution))
+    return Draft("close", key, "", closing.reason, closing.status, at, canonical(body))
 
 
 def _kept(
@@ -158,32 +125,36 @@ def opening_columns(draft: Draft) -> dict[str, JsonValue]:
     }
 
 
-def closing_columns(draft: Draft) -> dict[str, JsonValue]:
-    """What a run's row repeats of its close."""
-    body: dict[str, JsonValue] = json.loads(draft.body)
+def closing_columns(close: Link | None) -> dict[str, JsonValue]:
+    """What a run's row repeats of the close that counts, if there is one."""
+    names = ("status", "reason", "ended_at", "closed_by", "cost_micro_usd")
+    if close is None:
+        nothing: dict[str, JsonValue] = dict.fromkeys((*names, "closed_head", "closed_entries"))
+        return nothing | {"n_close": 0}
+    body: dict[str, JsonValue] = json.loads(close.body)
     cost = body["cost_micro_usd"]
     return {
-        "status": draft.status,
-        "reason": draft.name,
-        "ended_at": draft.at,
+        "status": close.status,
+        "reason": close.name,
+        "ended_at": close.at,
         "closed_by": body["closed_by"],
         "cost_micro_usd": cost if isinstance(cost, int) and abs(cost) <= MAX_BIGINT else None,
+        "n_close": 1,
+        "closed_head": close.hash,
+        "closed_entries": close.seq + 1,
     }
 
 
-def index_columns(drafts: Iterable[Draft]) -> dict[str, JsonValue]:
-    """What a run's row must repeat of its whole chain."""
-    columns: dict[str, JsonValue] = dict.fromkeys(
-        ("status", "reason", "ended_at", "closed_by", "cost_micro_usd")
-    )
-    for draft in drafts:
-        if draft.entry == "open":
-            columns |= opening_columns(draft)
-        elif draft.entry == "close":
-            columns |= closing_columns(draft)
-        elif "started_at" not in columns:
-            columns |= stub_columns(draft.at)
-    return columns
+def index_columns(marks: Iterable[Link]) -> dict[str, JsonValue]:
+    """What a run's row must repeat of its chain: of its first entry and all that are no rows."""
+    columns: dict[str, JsonValue] = {}
+    found = list(marks)
+    for link in found:
+        if link.entry == "open":
+            columns |= opening_columns(link.draft)
+        elif "started_at" not in columns and link.entry != "close":
+            columns |= stub_columns(link.at)
+    return columns | closing_columns(standing_close(found))
 
 
 def stub_columns(at: int) -> dict[str, JsonValue]:
@@ -213,39 +184,35 @@ class Prover:
         self._expected = expected
         self._head: str = ""
         self._count = 0
-        self._marks: list[Draft] = []
-        self._closes: list[Link] = []
+        self._marks: list[Link] = []
 
     def feed(self, links: Iterable[Link]) -> AuditBreak | None:
         """The first link that does not hold, of the next ones in order of seq."""
         for link in links:
             if link.seq != self._count:
                 return self._broken("the entry is missing, or another one took its place")
-            if link.hash != _seal(self._head, self._expected.run_id, self._count, link.draft):
+            if link.hash != seal(self._head, self._expected.run_id, self._count, link.draft):
                 name = clean_line(f"{link.entry} `{link.key}`", MAX_PLACE)
                 what = f"{name} was edited, replaced or moved: its hash does not match"
                 return self._broken(what)
             self._head, self._count = link.hash, self._count + 1
             if link.entry != "row" or not self._marks:
-                self._marks.append(link.draft)
-            if link.entry == "close":
-                self._closes.append(link)
+                self._marks.append(link)
         return None
 
     def finish(self) -> AuditBreak | None:
         """What is wrong with the chain's end or the run's row, once everything was fed."""
-        expected, closes = self._expected, self._closes
+        expected = self._expected
         lacking = expected.entries - self._count
         if lacking > 0:
             return self._broken(f"the chain was cut: {lacking} entries are missing from here on")
         facts: dict[str, tuple[JsonValue, JsonValue]] = {
             "entries": (expected.entries, self._count),
             "head": (expected.head, self._head),
-            "n_close": (expected.n_close, len(closes)),
-            "closed_head": (expected.closed_head, closes[0].hash if closes else None),
-            "closed_entries": (expected.closed_entries, closes[0].seq + 1 if closes else None),
         }
         told = index_columns(self._marks)
+        for name in ("n_close", "closed_head", "closed_entries"):
+            facts[name] = (getattr(expected, name), told[name])
         facts |= {name: (value, told.get(name)) for name, value in expected.columns.items()}
         for name, (stored, computed) in facts.items():
             if stored != computed:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from executus.audit import (
     AuditClose,
@@ -15,9 +16,7 @@ from executus.audit import (
 )
 from executus.stores.canonical import ident, micros
 from executus.stores.chain import (
-    Draft,
     Expected,
-    Link,
     draft_close,
     draft_open,
     draft_row,
@@ -25,8 +24,10 @@ from executus.stores.chain import (
     index_columns,
     prove,
 )
-from executus.stores.records import entry_of, run_of
+from executus.stores.links import Draft, Link
+from executus.stores.records import entries_of, run_of
 from executus.stores.redaction import Policy, Redaction, TextRedactor
+from executus.stores.standing import made_close, standing_close
 
 
 @dataclass(slots=True)
@@ -34,11 +35,9 @@ class _Record:
     run_id: str
     links: list[Link] = field(default_factory=list[Link])
     keys: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
-    n_close: int = 0
-    receipt: AuditReceipt | None = None
 
     def append(self, drafts: Iterable[Draft]) -> None:
-        """Add what is not there yet."""
+        """Add what is new."""
         new: list[Draft] = []
         for draft in drafts:
             if (draft.entry, draft.key) not in self.keys:
@@ -51,15 +50,10 @@ class _Record:
         return self.links[-1].hash if self.links else ""
 
     def expected(self) -> Expected:
-        receipt = self.receipt
+        columns: dict[str, Any] = index_columns(self.links)
+        closed = {name: columns.pop(name) for name in ("n_close", "closed_head", "closed_entries")}
         return Expected(
-            run_id=self.run_id,
-            entries=len(self.links),
-            head=self.head,
-            n_close=self.n_close,
-            closed_head=None if receipt is None else receipt.head,
-            closed_entries=None if receipt is None else receipt.rows,
-            columns=index_columns(link.draft for link in self.links),
+            run_id=self.run_id, entries=len(self.links), head=self.head, columns=columns, **closed
         )
 
 
@@ -86,14 +80,14 @@ class MemoryAudit:
         return frozenset(key for entry, key in keys if entry == "row")
 
     async def close(self, closing: AuditClose) -> AuditReceipt:
-        """Close once; again answers the first receipt."""
+        """Close once an execution; again answers the first receipt. See `SqlAudit.close`."""
         record = self._record(closing.opening.run_id)
-        if record.receipt is None:
-            opening, close = closing.opening, draft_close(self._redaction, closing)
-            record.append([draft_open(self._redaction, opening), close])
-            record.n_close += 1
-            record.receipt = AuditReceipt(head=record.head, rows=len(record.links))
-        return record.receipt
+        close = draft_close(self._redaction, closing)
+        made = made_close(record.links, close)
+        if made is None:
+            record.append([draft_open(self._redaction, closing.opening), close])
+            made = record.links[-1]
+        return AuditReceipt(head=made.hash, rows=made.seq + 1)
 
     async def run(self, run_id: str) -> AuditRun | None:
         """One run's record without its rows."""
@@ -124,10 +118,7 @@ class MemoryAudit:
     async def rows(self, run_id: str) -> list[AuditEntry]:
         """Every entry of the run's chain, in order."""
         record = self._records.get(ident(run_id))
-        if record is None:
-            return []
-        closed = None if record.receipt is None else record.receipt.rows
-        return [entry_of(link, closed) for link in record.links]
+        return [] if record is None else entries_of(record.links)
 
     async def children(self, run_id: str) -> list[AuditRun]:
         """Runs that this one started, the oldest first."""
@@ -171,7 +162,7 @@ class MemoryAudit:
         gone = [
             key
             for key, record in self._records.items()
-            if any(link.entry == "close" and link.at < cut for link in record.links)
+            if (close := standing_close(record.links)) is not None and close.at < cut
         ]
         for key in gone:
             del self._records[key]

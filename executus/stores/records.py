@@ -1,12 +1,15 @@
 """Stored audit columns as the plain data that reads answer with."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from executus.audit import AuditEntry, AuditPurged, AuditRun
 from executus.errors import StoreError
 from executus.stores.canonical import EPOCH, moment
-from executus.stores.chain import Expected, Link
+from executus.stores.chain import Expected
+from executus.stores.links import Link
+from executus.stores.standing import superseded
 
 UNREADABLE = (ValueError, TypeError, OverflowError, KeyError)
 """What reading raises where somebody wrote past executus: SQLite takes a text for a number."""
@@ -66,19 +69,40 @@ def _run_of(record: Expected) -> AuditRun:
     )
 
 
-def entry_of(link: Link, closed_entries: int | None) -> AuditEntry:
-    """A stored entry as an `AuditEntry`; `closed_entries` is the chain's length at the close.
+def entries_of(links: Sequence[Link]) -> list[AuditEntry]:
+    """A stored chain as it is read.
 
     Raises:
         StoreError: it does not read.
     """
+    try:
+        void = superseded(links)
+    except UNREADABLE:
+        run_id = links[0].run_id
+        raise _damaged(f"a reset in the record of run `{run_id}`", run_id) from None
+    found: list[AuditEntry] = []
+    closed = False
+    for link in links:
+        closed = closed and link.entry != "reset"
+        found.append(_entry_of(link, late=closed, superseded=void.get(link.seq)))
+        closed = closed or (link.entry == "close" and not _came_after(link, void))
+    return found
+
+
+def _came_after(close: Link, void: Mapping[int, int]) -> bool:
+    """Whether a close was superseded before it came: it closed nothing."""
+    return close.seq in void and void[close.seq] <= close.at
+
+
+def _entry_of(link: Link, *, late: bool, superseded: int | None) -> AuditEntry:
     try:
         return AuditEntry.model_validate(
             {
                 **link._asdict(),
                 "at": moment(link.at),
                 "body": json.loads(link.body),
-                "late": closed_entries is not None and link.seq >= closed_entries,
+                "late": late,
+                "superseded_at": None if superseded is None else moment(superseded),
             }
         )
     except UNREADABLE:

@@ -1,9 +1,9 @@
 """The audit in a database: gapless, hash-chained, redacted before it is written.
 
 Opening and close are both upserts, because a run that is cancelled before its first activity still
-closes (reliability.md F4). An entry that comes after the close - from an attempt that outlived its
-run, or from a reset - is appended behind it and shows as `late`: the closed part and its head stay
-as they were.
+closes (reliability.md F4). An entry that comes after the close, from an attempt that outlived its
+run, is appended behind it and shows as `late`: the closed part and its head stay as they were. The
+same holds of what a reset brings (`standing.py`), which opens the record again.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import Connection, Executable, Select, bindparam, delete, select, update
 
 from executus.audit import (
-    AuditBreak,
     AuditClose,
     AuditEntry,
     AuditOpen,
@@ -26,10 +25,7 @@ from executus.audit import (
 from executus.errors import StoreError
 from executus.stores.canonical import ident, micros
 from executus.stores.chain import (
-    Draft,
     Expected,
-    Link,
-    Prover,
     closing_columns,
     draft_close,
     draft_open,
@@ -40,20 +36,19 @@ from executus.stores.chain import (
 )
 from executus.stores.database import Database
 from executus.stores.dialects import insert
+from executus.stores.entries import links_of, marks_of, prove_orphan, prove_run
+from executus.stores.links import Draft, Link
 from executus.stores.prepared import Prepared, unless_there
-from executus.stores.records import UNREADABLE, entry_of, listed, purged_of, run_of
+from executus.stores.records import entries_of, listed, purged_of, run_of
 from executus.stores.redaction import Policy, Redaction, TextRedactor
 from executus.stores.schema import audit_entries as entries
 from executus.stores.schema import audit_purges as purges
 from executus.stores.schema import audit_runs as runs
+from executus.stores.standing import made_close, standing_close
 
-PROOF_PAGE = 500
-"""Entries of a chain that a proof holds in memory."""
 PURGE_BATCH = 200
 """Runs that one transaction of a purge removes: others wait for no more than that."""
 CHAIN_COLUMNS = ("run_id", "entries", "head", "n_close", "closed_head", "closed_entries")
-LINK_COLUMNS = tuple(entries.c[name] for name in Link._fields)
-
 
 # Statements stand here once: building one costs more than running it.
 HERE = select(runs).where(runs.c.run_id == bindparam("at_run"))
@@ -110,7 +105,9 @@ class SqlAudit:
 
         def work(connection: Connection) -> None:
             record = self._lock(connection, ident(run_id), drafts[0])
-            self._append(connection, record, drafts)
+            links = self._append(connection, record, drafts)
+            if any(link.entry == "reset" for link in links):
+                _set_standing(connection, record.run_id)
 
         await self._database.write(work)
 
@@ -123,29 +120,24 @@ class SqlAudit:
         return frozenset(found)
 
     async def close(self, closing: AuditClose) -> AuditReceipt:
-        """Close once, with the opening when it is missing; again answers the first receipt."""
+        """Close, with the opening when it is missing; again answers the first receipt.
+
+        Once; after a reset the execution that it began closes once more, and that is the outcome
+        then. A close of one that was reset meanwhile is put down, and changes nothing.
+        """
         opening = draft_open(self._redaction, closing.opening)
         close = draft_close(self._redaction, closing)
 
         def work(connection: Connection) -> AuditReceipt:
             record = self._lock(connection, ident(closing.opening.run_id), opening)
-            if record.closed_head is None or record.closed_entries is None:
+            made = made_close(marks_of(connection, record.run_id), close)
+            if made is None:
                 links = self._append(connection, record, [opening, close])
                 if not links or links[-1].entry != "close":
                     raise StoreError(f"the record of run {record.run_id} is damaged: verify it")
-                last = links[-1]
-                connection.execute(
-                    update(runs)
-                    .where(runs.c.run_id == record.run_id)
-                    .values(
-                        n_close=runs.c.n_close + 1,
-                        closed_head=last.hash,
-                        closed_entries=last.seq + 1,
-                        **closing_columns(close),
-                    )
-                )
-                return AuditReceipt(head=last.hash, rows=last.seq + 1)
-            return AuditReceipt(head=record.closed_head, rows=record.closed_entries)
+                made = links[-1]
+                _set_standing(connection, record.run_id)
+            return AuditReceipt(head=made.hash, rows=made.seq + 1)
 
         return await self._database.write(work)
 
@@ -179,13 +171,7 @@ class SqlAudit:
     async def rows(self, run_id: str) -> list[AuditEntry]:
         """Every entry of the run's chain, in order."""
         key = ident(run_id)
-
-        def work(connection: Connection) -> list[AuditEntry]:
-            query = select(runs.c.closed_entries).where(runs.c.run_id == key)
-            closed = (connection.execute(query)).scalar_one_or_none()
-            return [entry_of(link, closed) for link in _links(connection, key)]
-
-        return await self._database.read(work)
+        return entries_of(await self._database.read(lambda c: links_of(c, key)))
 
     async def children(self, run_id: str) -> list[AuditRun]:
         """Runs that this one started, the oldest first."""
@@ -235,15 +221,8 @@ class SqlAudit:
         def work(connection: Connection) -> AuditProof:
             row = RUN.first(connection, {"at_run": run_id})
             if row is None:
-                return _prove_orphan(connection, run_id)
-            expected = _expected(row)
-            try:
-                entries, found = _prove_chain(connection, expected)
-            except UNREADABLE as failure:
-                what = f"it does not read ({type(failure).__name__}): somebody wrote past executus"
-                entries, found = 0, AuditBreak(run_id=str(run_id), seq=None, what=what)
-            breaks = () if found is None else (found,)
-            return AuditProof(runs=1, entries=entries, breaks=breaks)
+                return prove_orphan(connection, run_id)
+            return prove_run(connection, _expected(row))
 
         return await self._database.read(work)
 
@@ -314,10 +293,18 @@ class SqlAudit:
 
         return await self._database.read(work)
 
-    async def closed_head(self, run_id: str) -> str | None:
-        """Head of the run's close, also of a record that is damaged; None without a close."""
-        query = select(runs.c.closed_head).where(runs.c.run_id == ident(run_id))
-        return await self._database.read(lambda connection: connection.scalar(query))
+    async def closed_heads(self, run_id: str) -> list[str]:
+        """Heads of the run's closes, the one that counts first; also of a damaged record."""
+        key = ident(run_id)
+        query = select(runs.c.closed_head).where(runs.c.run_id == key)
+
+        def work(connection: Connection) -> list[str]:
+            counts = connection.scalar(query)
+            marks = marks_of(connection, key)
+            others = [link.hash for link in marks if link.entry == "close"]
+            return list(dict.fromkeys([counts, *others] if counts else others))
+
+        return await self._database.read(work)
 
     async def _names(self) -> list[str]:
         """Every run of which anything is there, rows without a run included."""
@@ -348,32 +335,10 @@ def _new(connection: Connection, run_id: str, drafts: Sequence[Draft]) -> list[D
     return new
 
 
-def _links(connection: Connection, run_id: str) -> list[Link]:
-    query = select(*LINK_COLUMNS).where(entries.c.run_id == run_id).order_by(entries.c.seq)
-    return [Link(*row) for row in connection.execute(query)]
-
-
-def _page(connection: Connection, run_id: str, last: int | None) -> list[Link]:
-    query = select(*LINK_COLUMNS).where(entries.c.run_id == run_id)
-    if last is not None:
-        query = query.where(entries.c.seq > last)
-    result = connection.execute(query.order_by(entries.c.seq).limit(PROOF_PAGE))
-    return [Link(*row) for row in result]
-
-
-def _prove_chain(connection: Connection, expected: Expected) -> tuple[int, AuditBreak | None]:
-    """How many entries there are, and the first place that does not hold."""
-    prover, found, last = Prover(expected), None, None
-    while found is None and (page := _page(connection, expected.run_id, last)):
-        found, last = prover.feed(page), page[-1].seq
-    return int(expected.entries), found or prover.finish()
-
-
-def _prove_orphan(connection: Connection, run_id: str) -> AuditProof:
-    if not _page(connection, run_id, None):
-        return AuditProof(runs=0, entries=0)
-    found = AuditBreak(run_id=run_id, seq=None, what="the run's own row is missing")
-    return AuditProof(runs=1, entries=0, breaks=(found,))
+def _set_standing(connection: Connection, run_id: str) -> None:
+    """Let the run's row say which close counts, if any."""
+    told = closing_columns(standing_close(marks_of(connection, run_id)))
+    connection.execute(update(runs).where(runs.c.run_id == run_id).values(told))
 
 
 def _names(connection: Connection, query: Executable) -> list[str]:
