@@ -15,8 +15,9 @@ from temporalio.exceptions import ApplicationError
 
 from executus.activities.heartbeat import quiet_mark
 from executus.activities.host import Host
+from executus.activities.records import Records
 from executus.budget import BudgetCall, BudgetDecision, BudgetMeter
-from executus.contracts import BUDGET_DENIED, MODEL_ERROR, ModelFailure
+from executus.contracts import BUDGET_DENIED, MODEL_ERROR, ModelFailure, RunKey
 from executus.errors import ModelError
 from executus.estimate import text_tokens, tool_tokens
 from executus.models.chain import Answer, AttemptMemory, ChainFailed, answer
@@ -46,11 +47,14 @@ class BudgetDeniedError(Exception):
 class ModelCalls:
     """Makes the calls of one activity attempt."""
 
-    def __init__(self, host: Host, run_id: str, step_id: str, left: float) -> None:
+    def __init__(
+        self, host: Host, records: Records, key: RunKey, *, step_id: str, left: float
+    ) -> None:
         """`left`: seconds until the run's deadline when the step was scheduled."""
         info = activity.info()
         self._host = host
-        self._run_id = run_id
+        self._records = records
+        self._key = key
         self._step_id = step_id
         self._attempt = info.attempt
         waited = info.current_attempt_scheduled_time - info.scheduled_time
@@ -152,9 +156,11 @@ class ModelCalls:
         number = (self._attempt - 1) * CALLS_PER_ATTEMPT + self._made
         if budget is None:
             return await self._complete(target, request)
-        estimate = _estimate(target, request, self._run_id, self._step_id, number)
+        estimate = _estimate(target, request, self._key.run_id, self._step_id, number)
         execution = activity.info().workflow_run_id or ""
-        estimate = estimate.model_copy(update={"execution_id": execution})
+        anew = (await self._records.descent(self._key)).resets
+        left = self.seconds_left if anew else None
+        estimate = estimate.model_copy(update={"execution_id": execution, "reset_seconds": left})
         decision = await budget.authorize(estimate)
         if not decision.admitted:
             raise BudgetDeniedError(decision)

@@ -10,6 +10,7 @@ from executus.activities.calls import ModelCalls
 from executus.activities.conversation import Conversations
 from executus.activities.heartbeat import beating
 from executus.activities.host import Host
+from executus.activities.records import Records
 from executus.audit import AuditRow
 from executus.contracts import COMPACT, CompactInput, CompactOutput, ModelStepOutput
 from executus.message import (
@@ -43,9 +44,10 @@ INSTRUCTIONS = (
 class Compact:
     """Writes summaries, by the summary chain or the run's own."""
 
-    def __init__(self, host: Host, conversations: Conversations) -> None:
+    def __init__(self, host: Host, conversations: Conversations, records: Records) -> None:
         self._host = host
         self._conversations = conversations
+        self._records = records
 
     @activity.defn(name=COMPACT)
     async def compact(self, step: CompactInput) -> CompactOutput:
@@ -53,7 +55,9 @@ class Compact:
 
         Empty when the model refused, was cut or said nothing: it was paid for, and folds nothing.
         """
-        calls = ModelCalls(self._host, step.key.run_id, step.step_id, step.seconds_left)
+        calls = ModelCalls(
+            self._host, self._records, step.key, step_id=step.step_id, left=step.seconds_left
+        )
         async with beating(calls.details):
             try:
                 return await self._step(step, calls)
@@ -96,7 +100,7 @@ class Compact:
         audit = self._host.ports.audit
         if audit is not None and "audit" in plan.wired:
             row = _row(step, output, time.monotonic() - begun, plan.secret_tools)
-            await calls.record(audit.record(step.key.run_id, [row]))
+            await calls.record(self._records.record(step.key, row))
         return output
 
 

@@ -18,6 +18,7 @@ from executus.activities.heartbeat import beating
 from executus.activities.host import Host
 from executus.activities.judge import SCHEMA, NoDecision, decided, judge_request
 from executus.activities.pulse import Pulse, feel_pulse
+from executus.activities.records import Records
 from executus.contracts import CRITIC, QUERY_STATE, QUERY_TRANSCRIPT
 from executus.critic import JUDGE, MAX_SECONDS, MAX_STEPS, WATCHDOG, CriticPlan, must_ask
 from executus.critic_look import CriticLook, CriticSeen
@@ -97,14 +98,17 @@ class Scene:
 class CriticActivity:
     """One look at one run."""
 
-    def __init__(self, host: Host, conversations: Conversations) -> None:
+    def __init__(self, host: Host, conversations: Conversations, records: Records) -> None:
         self._host = host
         self._conversations = conversations
+        self._records = records
 
     @activity.defn(name=CRITIC)
     async def critic(self, look: CriticLook) -> CriticSeen:
         """Signs of life first; only where there are none, a decision."""
-        calls = ModelCalls(self._host, look.key.run_id, look.step_id, look.seconds_left)
+        calls = ModelCalls(
+            self._host, self._records, look.key, step_id=look.step_id, left=look.seconds_left
+        )
         async with beating(calls.details):
             return await self._look(look, calls)
 
@@ -204,7 +208,7 @@ class CriticActivity:
         if audit is None or "audit" not in plan.wired:
             return
         row = critic_row(look.step_id, seen, datetime.now(UTC), seconds)
-        await quietly(audit.record(look.key.run_id, [row]), "audit record")
+        await quietly(self._records.record(look.key, row), "audit record")
 
 
 def tidy(decision: object) -> CriticDecision:

@@ -1,13 +1,20 @@
 """`executus.deliver`: one attempt to deliver an outcome; Temporal makes the others."""
 
+import contextlib
 import time
 from datetime import timedelta
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 
+from executus.activities.calls import quietly
 from executus.activities.heartbeat import beating
 from executus.activities.host import Host
+from executus.activities.records import Records
+from executus.audit import execution_of
+from executus.contracts import RunKey
+from executus.delivered import tried
 from executus.delivery_contracts import (
     DELIVER,
     DELIVER_KEEP,
@@ -19,6 +26,7 @@ from executus.delivery_contracts import (
     Kept,
 )
 from executus.errors import DeliveryError
+from executus.letter import DeadLetter, DeliveryItem, DeliveryReceipt
 from executus.ports import Delivery
 from executus.sanitize import clean_line
 
@@ -29,8 +37,9 @@ MAX_ERROR = 500
 class DeliverActivities:
     """Delivery and dead letters of one host."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, records: Records) -> None:
         self._host = host
+        self._records = records
 
     @activity.defn(name=DELIVER)
     async def deliver(self, asked: DeliverInput) -> Delivered:
@@ -48,7 +57,11 @@ class DeliverActivities:
         item = asked.item
         async with beating():
             try:
+                before = await self._before(asked)
+                if before is not None:
+                    return Delivered(receipt=before)
                 receipt = await port.deliver(item)
+                await quietly(self._cross_out(asked, receipt), "dead letter")
             except Exception as error:  # noqa: BLE001 - a host's own delivery may raise anything
                 failure = self._failure(port, asked, error, until - time.monotonic())
             else:
@@ -56,6 +69,44 @@ class DeliverActivities:
                 known = {"id": item.id, "target": item.target.shown, "attempts": info.attempt}
                 return Delivered(receipt=receipt.model_copy(update=known))
         raise failure
+
+    async def _before(self, asked: DeliverInput) -> DeliveryReceipt | None:
+        """The receipt of the same outcome, if the run delivered it before it was reset."""
+        first, item = asked.workflow_run_id, asked.item
+        if not first:
+            return None
+        descent = await self._records.descent(RunKey(run_id=item.run_id, workflow_run_id=first))
+        executions = {reset.execution for reset in descent.resets[:-1]} | {first}
+        executions |= {execution for reset in descent.resets for execution in reset.line}
+        if self._host.ports.audit is not None:  # it knows other branches, too
+            keys = await self._host.ports.audit.keys(item.run_id)
+            executions |= {execution_of(key) for key in keys if key.startswith(item.id)} - {""}
+        for execution in sorted(executions - {descent.executions[-1]}):
+            handle = activity.client().get_workflow_handle(item.run_id, run_id=execution)
+            with contextlib.suppress(RPCError):  # past the retention
+                receipt = (await tried(activity.client(), handle, item.id))[1]
+                if receipt is not None:
+                    return receipt
+        letter = await self._letter(item)
+        if letter is None or letter.delivered_at is None:
+            return None
+        return DeliveryReceipt(
+            id=item.id,
+            target=letter.target,
+            delivered_at=letter.delivered_at,
+            attempts=letter.attempts + 1,
+        )
+
+    async def _letter(self, item: DeliveryItem) -> DeadLetter | None:
+        letters = self._host.ports.letters
+        kept = [] if letters is None else await letters.letters(item.run_id, delivered=True)
+        return next((letter for letter in kept if letter.id == item.id), None)
+
+    async def _cross_out(self, asked: DeliverInput, receipt: DeliveryReceipt) -> None:
+        """What an earlier execution left as a dead letter has landed now."""
+        letters = self._host.ports.letters
+        if asked.workflow_run_id and letters is not None:
+            await letters.landed(asked.item.id, receipt.delivered_at)
 
     @activity.defn(name=DELIVER_KEEP)
     async def keep(self, asked: KeepInput) -> Kept:

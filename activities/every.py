@@ -14,6 +14,7 @@ from executus.activities.host import Host
 from executus.activities.model import ModelStep
 from executus.activities.origin import ReadOrigin
 from executus.activities.ports import PortActivities
+from executus.activities.records import Records
 from executus.activities.resolve import Resolve
 from executus.activities.restore import restore
 from executus.activities.tool import ToolActivities
@@ -21,15 +22,15 @@ from executus.activities.tool import ToolActivities
 
 def every_activity(host: Host) -> list[Callable[..., Any]]:
     """The activities of one worker; they share its caches."""
-    conversations = Conversations()
-    ports = PortActivities(host)
-    delivery = DeliverActivities(host)
+    conversations, records = Conversations(), Records(host)
+    ports = PortActivities(host, records)
+    delivery = DeliverActivities(host, records)
     return [
         Resolve(host, conversations).resolve,
-        ModelStep(host, conversations).model,
-        Compact(host, conversations).compact,
+        ModelStep(host, conversations, records).model,
+        Compact(host, conversations, records).compact,
         FileActivities(host).stage,
-        CriticActivity(host, conversations).critic,
+        CriticActivity(host, conversations, records).critic,
         ports.check,
         ports.commit,
         ports.start,
@@ -41,5 +42,5 @@ def every_activity(host: Host) -> list[Callable[..., Any]]:
         child_result,
         ReadOrigin(host).origin,
         SaveCheckpoint(host, conversations).checkpoint,
-        *ToolActivities(host, conversations).activities(),
+        *ToolActivities(host, conversations, records).activities(),
     ]

@@ -11,6 +11,7 @@ from executus.activities.conversation import Conversations
 from executus.activities.heartbeat import beating
 from executus.activities.host import Host
 from executus.activities.output import Wanted, judged, wanted
+from executus.activities.records import Records
 from executus.activities.reply import tidy
 from executus.contracts import MODEL, ModelStepInput, ModelStepOutput
 from executus.models.provider import ModelRequest, WireMessage
@@ -26,14 +27,17 @@ not a time-out that looks like the provider's fault."""
 class ModelStep:
     """Asks the chain, makes the reply safe, records it."""
 
-    def __init__(self, host: Host, conversations: Conversations) -> None:
+    def __init__(self, host: Host, conversations: Conversations, records: Records) -> None:
         self._host = host
         self._conversations = conversations
+        self._records = records
 
     @activity.defn(name=MODEL)
     async def model(self, step: ModelStepInput) -> ModelStepOutput:
         """One reply; the paid work of an attempt is recorded before it returns."""
-        calls = ModelCalls(self._host, step.key.run_id, step.step_id, step.seconds_left)
+        calls = ModelCalls(
+            self._host, self._records, step.key, step_id=step.step_id, left=step.seconds_left
+        )
         async with beating(calls.details):  # over all of it: a query after a crash takes seconds
             try:
                 return await self._step(step, calls)
@@ -79,7 +83,7 @@ class ModelStep:
                 phase=step.phase,
                 secret=plan.secret_tools,
             )
-            await calls.record(audit.record(step.key.run_id, [row]))
+            await calls.record(self._records.record(step.key, row))
         return output
 
 

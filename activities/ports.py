@@ -8,7 +8,8 @@ from temporalio.exceptions import ApplicationError
 
 from executus import contracts
 from executus.activities.host import Host
-from executus.audit import AuditOpen, AuditRow
+from executus.activities.records import Records
+from executus.audit import AuditOpen, AuditRow, step_of
 from executus.budget import BudgetDecision, BudgetReceipt
 from executus.contracts import (
     AuditClosed,
@@ -16,6 +17,7 @@ from executus.contracts import (
     AuditFlushInput,
     BudgetCheckInput,
     BudgetCommitInput,
+    RunKey,
     StepsPage,
 )
 from executus.errors import ReservationMismatch
@@ -25,16 +27,21 @@ from executus.ports import Audit
 class PortActivities:
     """Budget and audit of one host."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, records: Records) -> None:
         self._ports = host.ports
+        self._records = records
 
     @activity.defn(name=contracts.BUDGET_CHECK)
     async def check(self, asked: BudgetCheckInput) -> BudgetDecision:
         """Reserve for a run."""
         if self._ports.budget is None:
             return BudgetDecision(admitted=True)
+        check = asked.check
+        key = RunKey(run_id=check.run_id, workflow_run_id=check.workflow_run_id)
+        if (await self._records.descent(key)).resets:
+            check = check.model_copy(update={"reset": True})
         try:
-            return await self._ports.budget.check(asked.check)
+            return await self._ports.budget.check(check)
         except ReservationMismatch as error:
             raise ApplicationError(str(error), type=_name(error), non_retryable=True) from None
 
@@ -43,7 +50,8 @@ class PortActivities:
         """Settle a run."""
         if self._ports.budget is None:
             return BudgetReceipt()
-        return await self._ports.budget.commit(asked.commit)
+        execution = {"execution_id": activity.info().workflow_run_id or ""}
+        return await self._ports.budget.commit(asked.commit.model_copy(update=execution))
 
     @activity.defn(name=contracts.AUDIT_START)
     async def start(self, opening: AuditOpen) -> None:
@@ -57,8 +65,9 @@ class PortActivities:
         audit = self._ports.audit
         if audit is None:
             return AuditClosed()
-        await self._fill(audit, asked.close.opening, asked.events, asked.row_keys)
-        return AuditClosed(receipt=await audit.close(asked.close))
+        name = await self._fill(audit, asked.close.opening, asked.events, asked.row_keys)
+        close = asked.close.model_copy(update={"execution": name})
+        return AuditClosed(receipt=await audit.close(close))
 
     @activity.defn(name=contracts.AUDIT_FLUSH)
     async def flush(self, asked: AuditFlushInput) -> None:
@@ -68,28 +77,33 @@ class PortActivities:
 
     async def _fill(
         self, audit: Audit, opening: AuditOpen, events: Sequence[AuditRow], row_keys: int
-    ) -> None:
+    ) -> str:
         """Open the record if need be; write events, and the rows of steps that have none.
 
         A step has none when its own activity could not write it: a killed worker, an outage.
+        Answers by which name this execution stands in the record.
         """
         await audit.start(opening)
         run_id = opening.run_id
+        descent = await self._records.descent(
+            RunKey(run_id=run_id, workflow_run_id=opening.workflow_run_id)
+        )
         have = await audit.keys(run_id)
-        steps = {key for key in have if "#" in key}
-        plain = all(key.endswith("#1") for key in steps)
+        steps = {key.partition("@")[0] for key in have if step_of(key)}
+        plain = not descent.resets and all(key.endswith("#1") for key in steps)
         start = 0
         # One row a step, all from first attempts: nothing can be missing. The usual case.
         while not (plain and len(steps) >= row_keys):
             page = await self._page(start)
-            missing = [row for row in page.rows if row.key not in have]
+            missing = [descent.keyed(row) for row in page.rows if descent.lacks(row, have)]
             if missing:
                 await audit.record(run_id, missing)
             start += len(page.rows)
             if start >= page.total or not page.rows:
                 break
         if events:
-            await audit.record(run_id, events)
+            await audit.record(run_id, [descent.keyed(event) for event in events])
+        return descent.name
 
     @staticmethod
     async def _page(start: int) -> StepsPage:

@@ -14,6 +14,7 @@ from executus.activities.calls import quietly
 from executus.activities.conversation import Conversations
 from executus.activities.heartbeat import Told, beating
 from executus.activities.host import Host
+from executus.activities.records import Records
 from executus.activities.skill import skill_tool
 from executus.activities.spill import spill
 from executus.contracts import TOOL_PREFIX, ToolInput, ToolOutput, tool_activity
@@ -43,9 +44,10 @@ NOT_FOUND = "NotFoundError"
 class ToolActivities:
     """Runs a host's tools."""
 
-    def __init__(self, host: Host, conversations: Conversations) -> None:
+    def __init__(self, host: Host, conversations: Conversations, records: Records) -> None:
         self._host = host
         self._conversations = conversations
+        self._records = records
 
     def activities(self) -> list[Callable[..., Awaitable[ToolOutput]]]:
         """One for each tool of the registry and of executus, and one for those of MCP servers."""
@@ -159,8 +161,7 @@ class ToolActivities:
         self, tool: Tool, step: ToolInput, output: ToolOutput, seconds: float
     ) -> None:
         """Write the call's row; a store that is down now is made up for by the close."""
-        audit = self._host.ports.audit
-        if audit is None:
+        if self._host.ports.audit is None:
             return
         redactor = self._host.redactor
         call = summarize_call(tool.name, step.arguments, tool.secret_arguments, redactor)
@@ -176,7 +177,7 @@ class ToolActivities:
             summary=call,
         )
         row = in_phase(row, step.phase)
-        await quietly(audit.record(step.key.run_id, [row]), "audit record")
+        await quietly(self._records.record(step.key, row), "audit record")
 
 
 def _scopes(step: ToolInput) -> list[FileScope]:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from executus.audit import AuditRow
 from executus.critic import CriticState
-from executus.data import Data, empty
+from executus.data import Data, absent, empty
 from executus.files import FileRef
 from executus.message import Message
 from executus.plan import RunPlan
@@ -36,6 +36,10 @@ class Carry(Data):
     """When the run began working."""
     deadline_at: datetime
     """When its time is up."""
+    idle_seconds: float = Field(default=0.0, exclude_if=empty)
+    """Of the time since it began: what resets skipped."""
+    resumed_at: datetime | None = Field(default=None, exclude_if=absent)
+    """When the last reset was taken up, if there was one."""
     tokens_limit: int | None = None
     """As it is now: it may have been raised."""
     micro_usd_limit: int | None = None

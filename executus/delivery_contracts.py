@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from executus.data import Data
+from executus.data import Data, empty
 from executus.letter import DeadLetter, DeliveryItem, DeliveryReceipt
 
 DELIVER = "executus.deliver"
@@ -19,6 +19,9 @@ class DeliverInput(Data):
     """What, and where to."""
     seconds: float = Field(gt=0)
     """Time budget of all attempts, from when the activity was scheduled."""
+    workflow_run_id: str = Field(default="", exclude_if=empty)
+    """Temporal's first execution run id, of a run that was reset: what an earlier execution
+    delivered is not delivered again."""
 
 
 class Delivered(Data):

@@ -6,7 +6,7 @@ from executus.digest import digest
 from executus.invocation import Invocation
 from executus.letter import DeliveryEvent, DeliveryItem, RunOutcome
 from executus.result import RunResult
-from executus.sanitize import cap_text
+from executus.sanitize import cap_text, json_text
 
 MAX_EVENT_BYTES = 262_144
 """JSON bytes of what is delivered; a larger output is cut, and the event says so."""
@@ -45,9 +45,13 @@ def delivery_item(
         ended_at=result.ended_at,
     )
     event = _fitted(DeliveryEvent(timestamp=result.ended_at, data=outcome))
-    # Not the digest of the whole: two sweepers may have counted a dead run's steps differently.
-    outcome_key = (workflow_run_id, result.run_id, result.status, result.reason, result.ended_at)
-    named = "\n".join([*map(str, outcome_key), target.model_dump_json()])
+    # Not the digest of the whole: two sweepers may have counted a dead run's steps differently. And
+    # no time: a run that was reset and came to the same end has nothing new to tell.
+    outcome_key = [
+        *(workflow_run_id, result.run_id, result.status.value, result.reason.value),
+        *(result.output, result.structured, result.error, [file.id for file in result.files]),
+    ]
+    named = f"{json_text(outcome_key)}\n{target.model_dump_json()}"
     event = event.model_copy(update={"id": f"run_{digest(named.encode())}"})
     return DeliveryItem(target=target, event=event)
 

@@ -60,8 +60,8 @@ class DeliveryEvent(Data):
     model_config = ConfigDict(extra="ignore")
 
     id: str = ""
-    """The same at every attempt, by whomever; another outcome of the same run has another one. A
-    receiver that has seen it is done."""
+    """The same at every attempt, by whomever; another outcome of the same run has another one (as
+    after a reset). A receiver that has seen it is done."""
     type: Literal["run.ended"] = "run.ended"
     """What happened."""
     timestamp: datetime

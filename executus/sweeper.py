@@ -23,6 +23,7 @@ from executus.audit import (
     AuditReceipt,
     AuditRow,
     AuditRun,
+    in_execution,
 )
 from executus.budget import BudgetCommit, BudgetHold, BudgetReceipt
 from executus.contracts import QUERY_STEPS, StepsPage
@@ -31,6 +32,7 @@ from executus.errors import ConfigError, StoreError
 from executus.letter import DeadLetter, DeliveryReceipt
 from executus.ports import Ports
 from executus.redact import Redactor
+from executus.resets import Descent, descent_of, tell_resets
 from executus.result import RunResult
 from executus.sanitize import clean_line
 from executus.status import Reason, Status
@@ -199,8 +201,9 @@ class Sweeper:
         letter = kept if isinstance(kept, DeadLetter) else None
         if isinstance(kept, DeliveryReceipt):
             result = result.model_copy(update={"delivery": kept})
-        settled = await self._settle(run, None if fate is None else fate.seconds)
-        closed = await self._close(run, fate, result, tally)
+        descent = await self._descent(run, fate)
+        settled = await self._settle(run, fate, descent)
+        closed = await self._close(run, fate, result, tally, descent)
         delivered = letter is not None and await self._send(letter)
         if not settled and not closed and not delivered:
             return []  # somebody else was faster
@@ -232,31 +235,55 @@ class Sweeper:
     async def _send(self, letter: DeadLetter) -> bool:
         return self._delivery is not None and await self._delivery.send(letter)
 
-    async def _settle(self, run: Due, seconds: float | None) -> bool:
+    async def _descent(self, run: Due, fate: Fate | None) -> Descent:
+        """Where its newest execution comes from; without Temporal, as far as the record knows."""
+        first = run.workflow_run_id
+        if fate is not None and first:
+            newest = fate.handle.run_id or first
+            return await descent_of(self._client, run.run_id, newest, first)
+        entries = [] if self._audit is None else await self._audit.rows(run.run_id)
+        resets = [entry for entry in entries if entry.entry == "reset"]
+        last = max(resets, key=lambda entry: entry.at, default=None)
+        return Descent(first, (first if last is None else last.execution,))
+
+    async def _settle(self, run: Due, fate: Fate | None, descent: Descent) -> bool:
         """Settle the hold; a run of which nothing is known took all the time it held."""
         hold = None if self._budget is None else await self._budget.hold(run.run_id)
         if self._budget is None or hold is None:
             return False
-        took = hold.seconds if seconds is None else seconds
-        await self._budget.commit(BudgetCommit(run_id=run.run_id, seconds=took))
+        commit = BudgetCommit(
+            run_id=run.run_id,
+            seconds=hold.seconds if fate is None else fate.seconds,
+            since_reset=fate.since_reset if fate and descent.resets else None,
+            execution_id=descent.executions[-1],
+        )
+        await self._budget.commit(commit)
         return True
 
-    async def _close(self, run: Due, fate: Fate | None, result: RunResult, tally: _Tally) -> bool:
-        record = None if self._audit is None else await self._audit.run(run.run_id)
-        if self._audit is None or (record is not None and record.status is not None):
+    async def _close(
+        self, run: Due, fate: Fate | None, result: RunResult, tally: _Tally, descent: Descent
+    ) -> bool:
+        if self._audit is None:
+            return False
+        await tell_resets(self._audit, run.run_id, descent)
+        record = await self._audit.run(run.run_id)
+        if record is not None and record.status is not None:
             return False
         if fate is not None and tally.workers_answer:
-            tally.workers_answer = await self._fill(self._audit, fate.handle, run.run_id)
+            tally.workers_answer = await self._fill(self._audit, fate.handle, run.run_id, descent)
         if result.delivery is not None:
             receipt = result.delivery
-            await self._audit.record(
-                run.run_id, [landed_row(receipt.id, receipt.delivered_at, receipt)]
-            )
+            key = in_execution(receipt.id, descent.name)
+            row = landed_row(key, receipt.delivered_at, receipt)
+            await self._audit.record(run.run_id, [row])
         counted = _counted(result, await self._audit.rows(run.run_id))
-        await self._audit.close(_closing(run, record, counted))
+        closing = _closing(run, record, counted)
+        await self._audit.close(closing.model_copy(update={"execution": descent.name}))
         return True
 
-    async def _fill(self, audit: SweptAudit, handle: WorkflowHandle[Any, Any], run_id: str) -> bool:
+    async def _fill(
+        self, audit: SweptAudit, handle: WorkflowHandle[Any, Any], run_id: str, descent: Descent
+    ) -> bool:
         """Add the rows that an outage kept away; False when no worker answers."""
         have, start = await audit.keys(run_id), 0
         while True:
@@ -268,7 +295,7 @@ class Sweeper:
                 return True
             except (RPCError, ValidationError):
                 return False
-            missing = [row for row in page.rows if row.key not in have]
+            missing = [descent.keyed(row) for row in page.rows if descent.lacks(row, have)]
             await audit.record(run_id, missing)
             start = page.start + len(page.rows)
             if not page.rows or start >= page.total:
@@ -327,7 +354,8 @@ def _unknown(run: Due) -> RunResult:
 
 def _counted(result: RunResult, entries: Sequence[AuditEntry]) -> RunResult:
     """A result that no run wrote, with what the recorded rows add up to."""
-    rows = [entry for entry in entries if entry.kind in {"model", "tool", "compact", "critic"}]
+    kinds = {"model", "tool", "compact", "critic"}
+    rows = [entry for entry in entries if entry.kind in kinds and entry.superseded_at is None]
     if result.steps_total or not rows:
         return result
     usage, cost = Usage(), 0

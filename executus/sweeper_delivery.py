@@ -3,12 +3,11 @@
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowHandle
 
 from executus.agent import RunnableAgent
 from executus.carry import Carry
-from executus.delivery_contracts import DELIVER, Delivered, DeliverInput
+from executus.delivered import read_payload, tried
 from executus.delivery_target import DeliveryTarget
 from executus.envelope import delivery_item
 from executus.errors import ConfigError
@@ -65,12 +64,12 @@ class SweptDelivery:
             agent=asked.agent,
             workflow_run_id=workflow_run_id,
         )
-        tried, receipt = await _tried(client, handle)
+        mine, receipt = await tried(client, handle)
         if receipt is not None:
             return receipt
         # By the ids of this run's own deliveries: another run of the same id may have left letters.
         kept = await self._letters.letters(result.run_id, delivered=True)
-        if not {item.id, *tried}.isdisjoint(letter.id for letter in kept):
+        if not {item.id, *mine}.isdisjoint(letter.id for letter in kept):
             return None
         letter = DeadLetter(
             id=item.id,
@@ -114,13 +113,15 @@ async def _asked(client: Client, handle: WorkflowHandle[Any, Any]) -> _Asked | N
         payloads = started.input.payloads
         if len(payloads) != 1:
             return None  # no request at all
-        raw: object = await _read(client, payloads[0], None)
+        raw: object = await read_payload(client, payloads[0], None)
         if started.continued_execution_run_id:
             with suppress(ConfigError):
-                return _of(await _read(client, payloads[0], RunRequest))  # a caller's retry policy
-            return _of((await _read(client, payloads[0], Carry)).request)
+                return _of(
+                    await read_payload(client, payloads[0], RunRequest)
+                )  # a caller's retry policy
+            return _of((await read_payload(client, payloads[0], Carry)).request)
         try:
-            return _of(await _read(client, payloads[0], RunRequest))
+            return _of(await read_payload(client, payloads[0], RunRequest))
         except ConfigError:
             return _of_rejected(raw)
     return None
@@ -142,38 +143,3 @@ def _of_rejected(raw: Any) -> _Asked | None:  # noqa: ANN401 - anything that is 
     except (ValueError, LookupError, TypeError):
         return None
     return _Asked(target, Invocation(), "unknown", valid=False)
-
-
-async def _tried(
-    client: Client, handle: WorkflowHandle[Any, Any]
-) -> tuple[set[str], DeliveryReceipt | None]:
-    """Ids of what the run tried to deliver by itself, and the receipt if it landed."""
-    ids: set[str] = set()
-    scheduled: set[int] = set()
-    async for event in handle.fetch_history_events():
-        activity = event.activity_task_scheduled_event_attributes
-        done = event.activity_task_completed_event_attributes
-        if activity.activity_type.name == DELIVER:
-            scheduled.add(event.event_id)
-            ids.add((await _read(client, activity.input.payloads[0], DeliverInput)).item.id)
-        elif done.scheduled_event_id in scheduled:
-            delivered = await _read(client, done.result.payloads[0], Delivered)
-            if delivered.receipt is not None:
-                return ids, delivered.receipt
-    return ids, None
-
-
-async def _read(client: Client, payload: Payload, kind: Any) -> Any:  # noqa: ANN401 - of that kind
-    """What stands in a history.
-
-    Raises:
-        ConfigError: it does not read here; the message repeats nothing of it.
-    """
-    try:
-        [found] = await client.data_converter.decode([payload], None if kind is None else [kind])
-    except Exception as error:  # noqa: BLE001 - a codec of the host's may raise anything
-        raise ConfigError(
-            f"its history does not read here ({type(error).__name__}), so its delivery would be "
-            "lost: sweep where its data converter is, as its workers do"
-        ) from None
-    return found

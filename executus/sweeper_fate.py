@@ -39,6 +39,8 @@ class Fate:
     """When it ended; meaningless while it goes on."""
     seconds: float
     """How long it worked."""
+    since_reset: float
+    """How long its newest execution worked."""
     attempts: int
     """Attempts of its pending workflow task: more than a few, and it is stuck."""
     result: RunResult | None
@@ -70,6 +72,7 @@ async def fate_of(client: Client, run_id: str, first_run_id: str) -> Fate | None
         handle=handle,
         ended_at=about.close_time or ended,
         seconds=max(0.0, (ended - started).total_seconds()),
+        since_reset=max(0.0, (ended - max(started, about.start_time)).total_seconds()),
         attempts=about.raw_description.pending_workflow_task.attempt,
         result=result,
     )

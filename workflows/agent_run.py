@@ -60,6 +60,7 @@ class AgentRun:
         key = RunKey(run_id=info.workflow_id, workflow_run_id=info.first_execution_run_id)
         self._driver = RunDriver(key)
         self._result: RunResult | None = None
+        workflow.register_random_seed_callback(self._driver.run.was_reset)
 
     @workflow.run
     async def run(self, request: Request = NOTHING) -> RunResult:

@@ -12,6 +12,7 @@ from executus.budget import BudgetCommit, BudgetReceipt
 from executus.contracts import AuditClosed, AuditCloseInput, BudgetCommitInput
 from executus.delivery_contracts import DELIVER_KEEP, KeepInput, Kept
 from executus.letter import DeadLetter
+from executus.workflows.clock import Clock
 from executus.workflows.perform import Options, perform
 
 ATTEMPT_SECONDS = 20.0
@@ -21,14 +22,21 @@ ATTEMPT_SECONDS = 20.0
 class Cleanup:
     """Settles and closes within one time budget; what did not land is a warning, not a failure."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: Clock) -> None:
         """Give the whole cleanup `seconds`."""
-        self._until: datetime = workflow.now() + timedelta(seconds=seconds)
+        self._clock = clock
+        # Without what `clock` leaves out from now on: a run may be reset into its cleanup, too.
+        self._until: datetime = workflow.now() + timedelta(seconds=seconds) - clock.idle
         self.warnings: list[str] = []
 
-    async def commit(self, run_id: str, seconds: float) -> BudgetReceipt | None:
+    async def commit(
+        self, run_id: str, seconds: float, since_reset: float | None = None
+    ) -> BudgetReceipt | None:
         """Settle the reservation."""
-        asked = BudgetCommitInput(commit=BudgetCommit(run_id=run_id, seconds=max(0.0, seconds)))
+        took = max(0.0, seconds)
+        again = None if since_reset is None else max(0.0, since_reset)
+        commit = BudgetCommit(run_id=run_id, seconds=took, since_reset=again)
+        asked = BudgetCommitInput(commit=commit)
         summary = f"settle {seconds:.1f} s"
         try:
             return await perform(
@@ -72,5 +80,5 @@ class Cleanup:
 
     def _options(self) -> Options:
         """Without a limit on attempts: an outage is waited out, within the time budget."""
-        left = max(1.0, (self._until - workflow.now()).total_seconds())
+        left = max(1.0, (self._until + self._clock.idle - workflow.now()).total_seconds())
         return Options(whole=left, attempt=ATTEMPT_SECONDS, longest_pause=10.0)

@@ -22,6 +22,10 @@ class Clock:
         """Past which the deadline never moves: what the parent of a child run has left for it."""
         self.reach_at: datetime | None = None
         """The latest that a critic can make of the deadline; None = it does not move."""
+        self.idle = timedelta(0)
+        """Time that is not the run's: from the last thing that a reset kept, to the reset."""
+        self.resumed_at: datetime | None = None
+        """When the last reset was taken up."""
 
     @staticmethod
     def now() -> datetime:
@@ -34,17 +38,28 @@ class Clock:
 
     def allow(self, seconds: float) -> None:
         """Let the run take so long from its start."""
-        self.deadline_at = self._within(self.started_at + timedelta(seconds=seconds))
+        self.deadline_at = self._within(self.started_at + self.idle + timedelta(seconds=seconds))
 
     def reach(self, seconds: float) -> None:
         """The deadline may move out, to so long from the start at most."""
-        self.reach_at = self._within(self.started_at + timedelta(seconds=seconds))
+        self.reach_at = self._within(self.started_at + self.idle + timedelta(seconds=seconds))
 
     def extend(self, seconds: float) -> float:
         """Move the deadline out, as far as it may go; answers by how many seconds it moved."""
         gained = min(seconds, self.room)
         self.deadline_at = (self.deadline_at or self.started_at) + timedelta(seconds=gained)
         return gained
+
+    def skip(self, since: datetime) -> None:
+        """The run was reset: what lies between `since` and now is not its time.
+
+        Without this a run that is reset after its deadline would end at once.
+        """
+        gap = max(timedelta(0), self.now() - since)
+        self.idle += gap
+        self.deadline_at = self.deadline_at and self.deadline_at + gap
+        self.reach_at = self.reach_at and self.reach_at + gap
+        self.latest_at = self.latest_at and self.latest_at + gap
 
     @property
     def room(self) -> float:
@@ -57,7 +72,7 @@ class Clock:
 
     def cap(self, seconds: float) -> None:
         """Never let the run take longer than so long from its start."""
-        self.latest_at = self.started_at + timedelta(seconds=seconds)
+        self.latest_at = self.started_at + self.idle + timedelta(seconds=seconds)
 
     def seconds_left(self) -> float:
         """Until the deadline; at least 50 ms, so that it can stand in a time-out."""
@@ -72,8 +87,8 @@ class Clock:
         return _until(max(until, self.reach_at or until))
 
     def seconds_elapsed(self) -> float:
-        """Since the run began working."""
-        return (self.now() - self.started_at).total_seconds()
+        """Since the run began working, without what a reset skipped."""
+        return (self.now() - self.started_at - self.idle).total_seconds()
 
     async def run_out(self) -> None:
         """Return at the deadline, wherever it has moved meanwhile."""

@@ -22,7 +22,7 @@ async def close_run(run: Run, ending: Ending) -> RunResult:
     """Settle, close and report. Run it where no cancel enters; it always answers with a result."""
     run.stage = "closing"
     run.changed()
-    cleanup = Cleanup(run.bounds.cleanup_seconds)
+    cleanup = Cleanup(run.bounds.cleanup_seconds, run.clock)
     result = _result(run, ending)
     try:
         result = await _clean_up(run, result, cleanup)
@@ -86,8 +86,11 @@ async def _clean_up(run: Run, result: RunResult, cleanup: Cleanup) -> RunResult:
     """Settle the budget, deliver the outcome, then close the audit."""
     if run.reserved:
         seconds = (result.ended_at - result.started_at).total_seconds()
-        await cleanup.commit(result.run_id, seconds)
+        resumed = run.clock.resumed_at
+        since_reset = None if resumed is None else (result.ended_at - resumed).total_seconds()
+        await cleanup.commit(result.run_id, seconds, since_reset)
     dispatch = await deliver(run, result, cleanup)
+    resets = run.ledger.resets  # so far: another one may lie between the delivery and the close
     result = result.model_copy(update={"delivery": dispatch.receipt})
     if is_stale(run):
         failed = await save(run, status=result.status)
@@ -96,7 +99,8 @@ async def _clean_up(run: Run, result: RunResult, cleanup: Cleanup) -> RunResult:
     # Wiring unknown: the request never got as far as resolve. The activity knows.
     if run.wired is not None and "audit" not in run.wired:
         return result
-    events = (*run.ledger.events, *dispatch.rows)
+    since = {"resets_since": run.ledger.resets - resets}
+    events = (*run.ledger.events, *(row.model_copy(update=since) for row in dispatch.rows))
     receipt = await cleanup.close(_audit_close(run, result), events, run.ledger.total)
     return result.model_copy(update={"audit_head": receipt.head if receipt else None})
 

@@ -70,7 +70,10 @@ async def _send(run: Run, item: DeliveryItem) -> DeliveryReceipt | DeliveryTroub
         longest_pause=LONGEST_PAUSE,
         heartbeat=run.bounds.heartbeat_seconds,
     )
-    asked = DeliverInput(item=item, seconds=seconds)
+    info = workflow.info()  # a reset to the run's first task shows in nothing but these ids
+    anew = run.clock.resumed_at is not None or info.run_id != info.original_execution_run_id
+    first = run.key.workflow_run_id if anew else ""
+    asked = DeliverInput(item=item, seconds=seconds, workflow_run_id=first)
     try:
         done = await perform(DELIVER, asked, Delivered, options, item.target.shown)
     except ActivityError as error:

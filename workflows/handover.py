@@ -1,5 +1,7 @@
 """Hand a run over to its next execution, and take it up there."""
 
+from datetime import timedelta
+
 from temporalio import workflow
 
 from executus.carry import MAX_CARRIED_STEPS, MAX_CARRY_BYTES, STEPS_BYTES, Carry
@@ -59,6 +61,8 @@ def pack(run: Run, plan: RunPlan, loop: AgentLoop, told: int) -> Carry:
         tokens_limit=allowance.tokens,
         micro_usd_limit=allowance.micro_usd,
         iterations_limit=allowance.iterations,
+        idle_seconds=run.clock.idle.total_seconds(),
+        resumed_at=run.clock.resumed_at,
         reserved=run.reserved,
         iteration=loop.iteration,
         usage=ledger.usage,
@@ -112,6 +116,8 @@ def unpack_run(carry: Carry, run: Run) -> None:
     run.reserved = carry.reserved
     run.iteration = carry.iteration
     run.clock.deadline_at = carry.deadline_at
+    run.clock.idle += timedelta(seconds=carry.idle_seconds)
+    run.clock.resumed_at = run.clock.resumed_at or carry.resumed_at
     lineage = carry.request.lineage
     if lineage is not None:
         run.clock.cap(lineage.seconds)
@@ -141,6 +147,7 @@ def unpack_run(carry: Carry, run: Run) -> None:
     ledger = _unpack_ledger(carry)
     for event in (*carry.events, *run.ledger.events):
         ledger.adopt(event)
+    ledger.resets = run.ledger.resets
     run.ledger = ledger
     for message in carry.messages or ():
         run.transcript.append(message)

@@ -15,6 +15,7 @@ def late_steps(run: Run, start: int) -> StepsPage:
         message = run.brought(step.id)
         arguments = _arguments(run, step.id)
         row = late_row(step, ledger.attempts[step.id], message, arguments, secret=secret)
+        row = ledger.placed(step.id, row)
         room -= json_bytes(row)
         if rows and room < 0:
             break

@@ -42,7 +42,13 @@ class Ledger:
     """Tool calls dispatched so far."""
     phase: str = ""
     """Name of the phase that steps belong to now."""
+    resets: int = 0
+    """Resets that lie in this execution's history so far."""
     _index: dict[str, int] = field(default_factory=dict[str, int])
+    _begun: dict[str, int] = field(default_factory=dict[str, int])
+    """Step id -> resets before its beginning, where there were any."""
+    _ended: dict[str, int] = field(default_factory=dict[str, int])
+    """Step id -> resets before its end, where there were any."""
 
     @property
     def total(self) -> int:
@@ -59,6 +65,8 @@ class Ledger:
         """A step is dispatched."""
         self._index[step_id] = len(self.steps)
         self.attempts[step_id] = 0
+        if self.resets:
+            self._begun[step_id] = self.resets
         self.tool_calls += kind.startswith(TOOL_PREFIX)
         self.steps.append(
             StepRecord(
@@ -75,6 +83,24 @@ class Ledger:
         """Whether a step has begun and has no outcome yet."""
         index = self._index.get(step_id)
         return index is not None and self.steps[index].status == "running"
+
+    def was_reset(self) -> None:
+        """What is here was done by an earlier execution, and what comes is not."""
+        self.resets += 1
+        self.events = [
+            event.model_copy(update={"resets_since": event.resets_since + 1})
+            for event in self.events
+        ]
+
+    def placed(self, step_id: str, row: AuditRow) -> AuditRow:
+        """The row of a step, with how many resets came after it."""
+        if not self.resets:
+            return row
+        begun = self._begun.get(step_id, 0)
+        ended = max(begun, self._ended.get(step_id, 0))
+        across = begun < ended and bool(self.attempts[step_id])
+        since = {"resets_since": self.resets - ended, "across": across}
+        return row.model_copy(update=since)
 
     def note_child(self, step_id: str, run_id: str) -> None:
         """A step is a child run, and this is its id."""
@@ -108,6 +134,8 @@ class Ledger:
             }
         )
         self.attempts[step_id] = attempt
+        if self.resets:
+            self._ended[step_id] = self.resets
         if usage is not None:
             self.usage += usage
             known = self.cost_micro_usd is not None and cost_micro_usd is not None
@@ -134,4 +162,5 @@ class Ledger:
         """Take an event in, under the next key."""
         self.events_total += 1
         if len(self.events) < MAX_EVENTS:
-            self.events.append(event.model_copy(update={"key": f"e{self.events_total}"}))
+            key = {"key": f"e{self.events_total}", "resets_since": 0}
+            self.events.append(event.model_copy(update=key))

@@ -4,6 +4,7 @@ The pieces that work on it (driver, body, controls, engine, tool calls, cleanup)
 their own that outlives a step, so what is here is what a person sees and what is handed over.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -97,6 +98,26 @@ class Run:
         self.critic = UNWATCHED
         """What its watch remembers."""
         self._more_files = False
+        self._loop = asyncio.get_running_loop()
+
+    def was_reset(self, seed: int) -> None:
+        """Temporal has begun this execution anew from here: its random seed is another one.
+
+        Called before anything of that task runs, and outside of the workflow's own loop.
+        """
+        del seed
+        self.ledger.was_reset()
+        self._loop.call_soon(self._go_on_from_reset)
+
+    def _go_on_from_reset(self) -> None:
+        clock, progress = self.clock, self.progress
+        clock.resumed_at, since = clock.now(), self.active_at
+        # A reset that an earlier version went through has a history without the time it skipped.
+        if not workflow.patched(f"executus.reset.{self.ledger.resets}"):
+            return
+        clock.skip(since)
+        if progress.deadline_at is not None:
+            progress.deadline_at += clock.now() - since
 
     def take(self, request: RunRequest) -> None:
         """Be the run of this request."""

@@ -17,8 +17,10 @@ from .kit import NOW, item
 def test_the_id_is_the_same_for_the_same_outcome_and_another_for_another():
     assert item().id == item().id
     later = NOW + timedelta(seconds=1)
-    others = [item(run_id="run-2"), item(ended_at=later), item(address="elsewhere")]
-    assert len({item().id, *(other.id for other in others)}) == 4
+    assert item(ended_at=later).id == item().id, "a run that was reset and came to the same end"
+    others = [item(run_id="run-2"), item(address="elsewhere"), item(output="another")]
+    others += [item(structured={"a": 1}), item(error="why")]
+    assert len({item().id, *(other.id for other in others)}) == 6
 
 
 def test_the_body_is_the_same_after_a_round_trip_through_a_store():
