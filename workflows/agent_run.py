@@ -1,6 +1,7 @@
 """AgentRun: one agent run as a Temporal workflow."""
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from temporalio import workflow
@@ -60,7 +61,8 @@ class AgentRun:
         key = RunKey(run_id=info.workflow_id, workflow_run_id=info.first_execution_run_id)
         self._driver = RunDriver(key)
         self._result: RunResult | None = None
-        workflow.register_random_seed_callback(self._driver.run.was_reset)
+        was_reset = partial(self._driver.run.was_reset, asyncio.get_running_loop())
+        workflow.register_random_seed_callback(was_reset)
 
     @workflow.run
     async def run(self, request: Request = NOTHING) -> RunResult:

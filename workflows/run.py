@@ -98,16 +98,15 @@ class Run:
         self.critic = UNWATCHED
         """What its watch remembers."""
         self._more_files = False
-        self._loop = asyncio.get_running_loop()
 
-    def was_reset(self, seed: int) -> None:
+    def was_reset(self, loop: asyncio.AbstractEventLoop, seed: int) -> None:
         """Temporal has begun this execution anew from here: its random seed is another one.
 
-        Called before anything of that task runs, and outside of the workflow's own loop.
+        Called before anything of that task runs, and outside of `loop`, the workflow's own.
         """
         del seed
         self.ledger.was_reset()
-        self._loop.call_soon(self._go_on_from_reset)
+        loop.call_soon(self._go_on_from_reset)
 
     def _go_on_from_reset(self) -> None:
         clock, progress = self.clock, self.progress
