@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from executus.broken_json import hide_in_broken
 from executus.jsontext import ArgumentsError, parse_value
 
 SECRET_KEYS = (
@@ -151,7 +152,8 @@ def hide_in_arguments(
     """A call's arguments as JSON text, secrets hidden by key name and by shape.
 
     `hide` is a redactor's `value`; `parsed` what `parse_object` made of them, where that is known.
-    The text stays as it is where nothing is hidden, and is looked at as text where it is no JSON.
+    The text stays as it is where nothing is hidden. One that is no JSON, as when it was too long
+    and cut, is read as far as it goes.
     """
     if parsed is None:
         try:
@@ -167,7 +169,7 @@ def _in_odd(arguments: str, hide: Callable[[JsonValue], JsonValue]) -> str:
     try:
         return _as_json(hide(json.loads(arguments)))
     except (ValueError, RecursionError):
-        return arguments
+        return hide_in_broken(arguments, hide)
 
 
 def _text(hide: Callable[[JsonValue], JsonValue], text: str) -> str:

@@ -120,7 +120,7 @@ class Redaction:
     def _in_calls(self, name: str, value: JsonValue) -> JsonValue:
         """`value` with the arguments of calls looked at as JSON: as text they show no key names.
 
-        They are whole here, and bounded (`MAX_ARGUMENTS`); cut they could not be read.
+        They are bounded (`MAX_ARGUMENTS`); their head and tail alone would show no key of a value.
         """
         if isinstance(value, str):
             return hide_in_arguments(value, self._redactor.value) if name == "arguments" else value
