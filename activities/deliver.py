@@ -84,7 +84,7 @@ class DeliverActivities:
         for execution in sorted(executions - {descent.executions[-1]}):
             handle = activity.client().get_workflow_handle(item.run_id, run_id=execution)
             with contextlib.suppress(RPCError):  # past the retention
-                receipt = (await tried(activity.client(), handle, item.id))[1]
+                receipt = (await tried(activity.client(), handle, item.id)).receipt
                 if receipt is not None:
                     return receipt
         letter = await self._letter(item)

@@ -64,18 +64,21 @@ class SweptDelivery:
             agent=asked.agent,
             workflow_run_id=workflow_run_id,
         )
-        mine, receipt = await tried(client, handle)
-        if receipt is not None:
-            return receipt
+        mine = await tried(client, handle)
+        if mine.receipt is not None:
+            return mine.receipt
         # By the ids of this run's own deliveries: another run of the same id may have left letters.
         kept = await self._letters.letters(result.run_id, delivered=True)
-        if not {item.id, *mine}.isdisjoint(letter.id for letter in kept):
+        if not {item.id, *mine.items}.isdisjoint(letter.id for letter in kept):
             return None
+        # An attempt that was under way may have landed, or may still: the same again is no second
+        # outcome, "terminated" would be one.
+        item = next(reversed(mine.items.values()), item)
         letter = DeadLetter(
             id=item.id,
             run_id=result.run_id,
             target=asked.target.shown,
-            status=result.status,
+            status=item.event.data.status,
             attempts=0,
             error=clean_line(problem, MAX_ERROR) if problem else NOT_YET,
             failed_at=result.ended_at,
@@ -116,9 +119,8 @@ async def _asked(client: Client, handle: WorkflowHandle[Any, Any]) -> _Asked | N
         raw: object = await read_payload(client, payloads[0], None)
         if started.continued_execution_run_id:
             with suppress(ConfigError):
-                return _of(
-                    await read_payload(client, payloads[0], RunRequest)
-                )  # a caller's retry policy
+                # A caller's retry policy.
+                return _of(await read_payload(client, payloads[0], RunRequest))
             return _of((await read_payload(client, payloads[0], Carry)).request)
         try:
             return _of(await read_payload(client, payloads[0], RunRequest))

@@ -311,6 +311,42 @@ async def test_a_run_that_delivered_and_then_died_is_not_delivered_again(env):
     assert (entry.key, entry.late) == (item.id, False)
 
 
+class Slow(Box):
+    """Takes the first delivery, and is slow to say so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said = asyncio.Event()
+
+    async def deliver(self, item: DeliveryItem) -> DeliveryReceipt:
+        receipt = await super().deliver(item)
+        if len(self.items) == 1:
+            await self.said.wait()
+        return receipt
+
+
+async def test_a_run_that_died_while_it_delivered_has_one_outcome(env):
+    client = await Client.connect(env.client.service_client.config.target_host)
+    box, audit, letters = Slow(), MemoryAudit(), MemoryLetters()
+    ports = Ports(audit=audit, delivery=box, letters=letters)
+    async with kit(env, ports=ports, client=client) as k:
+        handle = await k.start([say("42")], delivery=DeliveryTarget(kind="box"))
+        while not box.items:
+            await asyncio.sleep(0.02)
+        await handle.terminate("operator")
+        dispatch = SweptDelivery(box, letters, audit)
+        reports = [await Sweeper(k.client, audit, delivery=dispatch).sweep(ALL) for _ in range(2)]
+        box.said.set()
+    assert [[run.delivered for run in report.swept] for report in reports] == [[True], []]
+    first, second = box.items
+    assert (second.id, second.body) == (first.id, first.body)
+    assert second.event.data.output == "42"
+    [letter] = await letters.letters(delivered=True)
+    assert (letter.id, letter.status) == (first.id, "ok")
+    record = await audit.run(handle.id)
+    assert (record.status, record.reason) == (Status.ERROR, "terminated")
+
+
 async def test_letters_of_an_earlier_run_of_the_same_id_do_not_stand_for_a_later_one(env):
     client = await Client.connect(env.client.service_client.config.target_host)
     box, audit, letters = Box(), MemoryAudit(), MemoryLetters()
