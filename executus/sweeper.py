@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from pydantic import ValidationError
 from temporalio import activity
 from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from executus.audit import (
     AuditClose,
@@ -43,6 +43,12 @@ from executus.usage import Usage
 
 QUERY_TIMEOUT = timedelta(seconds=5)
 FOREVER = datetime.max.replace(tzinfo=UTC)
+BUSY = {
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+}
+"""Temporal does not answer, or not now: no fault of the run that was asked about."""
 
 
 @runtime_checkable
@@ -107,7 +113,24 @@ class _Tally:
     swept: list[SweptRun] = field(default_factory=list[SweptRun])
     stuck: list[str] = field(default_factory=list[str])
     failed: list[str] = field(default_factory=list[str])
+    failed_total: int = 0
+    unanswered: int = 0
     workers_answer: bool = True
+
+    def fail(self, run_id: str, failure: Exception, most: int) -> None:
+        """Note it; a report names `most` of them."""
+        self.failed_total += 1
+        self.unanswered += isinstance(failure, RPCError) and failure.status in BUSY
+        if len(self.failed) < most:
+            self.failed.append(f"{run_id}: {_told(failure)}")
+
+    def full(self, limit: int) -> bool:
+        """Whether this sweep did its share.
+
+        What fails by a fault of its own does not count: it is there again next time, the most
+        overdue of all, and a thousand of them would keep every sweep from the others.
+        """
+        return len(self.swept) + self.unanswered >= limit
 
     def report(self) -> SweepReport:
         return SweepReport(
@@ -117,6 +140,7 @@ class _Tally:
             swept=tuple(self.swept),
             stuck=tuple(self.stuck),
             failed=tuple(self.failed),
+            failed_total=self.failed_total,
         )
 
 
@@ -151,8 +175,8 @@ class Sweeper:
                 try:
                     await self._look(run, asked, tally)
                 except Exception as failure:  # noqa: BLE001 - a host's codec or store may raise anything
-                    tally.failed.append(f"{run.run_id}: {_told(failure)}")
-                if len(tally.swept) + len(tally.failed) >= asked.limit:
+                    tally.fail(run.run_id, failure, asked.limit)
+                if tally.full(asked.limit):
                     return tally.report()
         return tally.report()
 

@@ -29,8 +29,8 @@ class SweepInput(Data):
     everything: bool = False
     """Ask about every open run, not only those past their time."""
     limit: int = Field(default=1_000, ge=1)
-    """Runs that one sweep closes at most, the most overdue first. What it leaves alone does not
-    count."""
+    """Runs that one sweep closes at most, the most overdue first. What it leaves alone, or
+    fails at by a fault of the run's own, does not count."""
 
 
 class SweptRun(Data):
@@ -66,7 +66,9 @@ class SweepReport(Data):
     stuck: tuple[str, ...] = ()
     """Running workflows whose workflow task fails again and again: a person has to look."""
     failed: tuple[str, ...] = ()
-    """Runs it could not ask about or write down, with the reason."""
+    """Runs it could not ask about or write down, with the reason: as many as the limit."""
+    failed_total: int = 0
+    """All of them."""
 
 
 @workflow.defn(name=SWEEP_WORKFLOW)

@@ -214,6 +214,8 @@ def _tell(report: SweepReport) -> int:
         click.echo(f"STUCK {clean_line(name, 160)}: its workflow task fails again and again")
     for line in report.failed:
         click.echo(f"FAILED {clean_line(line, 300)}")
+    if unnamed := max(0, report.failed_total - len(report.failed)):
+        click.echo(f"FAILED {unnamed:,} more")
     click.echo(
         f"looked at {report.looked}: {len(report.swept)} swept, {report.live} live, "
         f"{report.waiting} left for the next sweep"

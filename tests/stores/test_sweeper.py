@@ -19,7 +19,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -385,6 +385,33 @@ async def test_one_sweep_closes_no_more_than_its_limit(bench: Bench, name: str) 
         await ended(await bench.opened(f"{name}-{number}", "ok"))
     small = NOW.model_copy(update={"limit": 2})
     assert [len((await bench.sweep(small)).swept) for _ in range(3)] == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "status", [None, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAVAILABLE]
+)
+async def test_runs_that_fail_keep_no_other_from_being_swept(
+    bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch, status: RPCStatusCode | None
+) -> None:
+    """They are there again at each sweep, and become the most overdue."""
+    for number in range(5):
+        await ended(await bench.opened(f"{name}-bad-{number}", "ok"))
+    await ended(await bench.opened(f"{name}-good", "ok"))
+    run = bench.audit.run
+    failure = ValueError("no") if status is None else RPCError("no", status, b"")
+
+    async def broken(run_id: str) -> Any:
+        if "-bad-" in run_id:
+            raise failure
+        return await run(run_id)
+
+    monkeypatch.setattr(bench.audit, "run", broken)
+    report = await bench.sweep(NOW.model_copy(update={"limit": 3}))
+    if status is RPCStatusCode.UNAVAILABLE:  # no fault of theirs: it is not asked for ever
+        assert (report.swept, report.failed_total) == ((), 3)
+        return
+    assert [run.run_id for run in report.swept] == [f"{name}-good"]
+    assert (len(report.failed), report.failed_total) == (3, 5)
 
 
 async def test_a_damaged_record_is_reported_and_does_not_stop_the_others(
