@@ -185,18 +185,18 @@ class ExecutusPlugin(SimplePlugin):
             lines = "\n  ".join(problems)
             raise ConfigError(f"this host is not whole, so no worker starts:\n  {lines}")
 
-    async def check_stores(self) -> None:
+    async def check_stores(self) -> tuple[str, ...]:
         """Refuse a store without its schema; a worker does it before its first task.
 
-        One that does not answer now, or raises anything else, is a warning: runs are refused or
-        wait until it does. Ports are asked at once, each waits for its database; asked again, a
-        host that has passed says nothing.
+        One that does not answer now, or raises anything else, is a warning, logged and answered:
+        runs are refused or wait until it does. Ports are asked at once, each waits for its
+        database; asked again, a host that has passed says nothing.
 
         Raises:
             SchemaError: a database lacks tables; names them and the command.
         """
         if self._checked:
-            return
+            return ()
         ports = self.host.ports
         named = [(f.name, getattr(ports, f.name)) for f in dataclasses.fields(ports)]
         asked = [_problem(name, port) for name, port in named if isinstance(port, Ready)]
@@ -204,9 +204,11 @@ class ExecutusPlugin(SimplePlugin):
         for problem in problems:
             if isinstance(problem, SchemaError):
                 raise problem
-        for warning in dict.fromkeys(filter(None, problems)):
+        warnings = tuple(dict.fromkeys(p for p in problems if isinstance(p, str)))
+        for warning in warnings:
             logger.warning("executus: %s", warning)
         self._checked = True
+        return warnings
 
     def configure_client(self, config: ClientConfig) -> ClientConfig:
         """See base class; twice is once."""

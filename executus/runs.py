@@ -80,6 +80,11 @@ class Runs:
         self._task_queue = task_queue
         self._files = files
 
+    @property
+    def client(self) -> Client:
+        """What it asks Temporal with."""
+        return self._client
+
     async def start(
         self, request: RunRequest, *, static_summary: str | None = None
     ) -> WorkflowHandle[AgentRun, RunResult]:

@@ -10,6 +10,7 @@ from temporalio.service import RPCError
 
 from executus.cli.family import below
 from executus.cli.live import View
+from executus.cli.retries import Retries
 from executus.cli.user import user
 from executus.errors import ExecutusError
 from executus.result import RunResult
@@ -23,6 +24,14 @@ BELOW_SECONDS = 2.0
 """Between two looks at what sub-agents wait for: a query each."""
 SILENCE_SECONDS = 15.0
 """A run that no worker took in this time has probably no worker at all."""
+TROUBLE = (
+    TimeoutError,
+    RPCError,
+    ExecutusError,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+)
+"""What a look at a run may end in; the next one may do better."""
 
 
 class Interrupt(Enum):
@@ -115,15 +124,13 @@ class Follower:
 
     async def _poll(self) -> None:
         began = asyncio.get_running_loop().time()
+        retries = Retries(self._runs.client, self._run_id, self._view)
         seen = said = False
         while True:
-            with contextlib.suppress(
-                TimeoutError,
-                RPCError,
-                ExecutusError,
-                WorkflowQueryFailedError,
-                WorkflowQueryRejectedError,
-            ):
+            with contextlib.suppress(*TROUBLE):
+                async with asyncio.timeout(QUERY_SECONDS):
+                    await retries.tell()
+            with contextlib.suppress(*TROUBLE):
                 async with asyncio.timeout(QUERY_SECONDS):
                     state = await self._runs.state(self._run_id)
                     self._view.show(state)

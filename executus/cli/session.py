@@ -1,5 +1,6 @@
 """One `executus run`: find a server and a worker, start the run, follow it, tell the outcome."""
 
+import asyncio
 import json
 import sys
 import uuid
@@ -35,6 +36,9 @@ from executus.runs import Runs
 from executus.settings import Settings
 from executus.status import Status
 from executus.stores.file_store import FileStore
+
+PATIENCE = 1.0
+"""Seconds in which a database that is there has answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +91,7 @@ async def execute(order: Order, settings: Settings) -> int:
     composition = compose(settings, folder=order.folder)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(composition.close)
-        await composition.plugin.check_stores()
+        await _check_stores(composition, console)
         place = await stack.enter_async_context(open_place(settings))
         client = await connect(
             place.profile, plugins=[composition.plugin], seconds=settings.connect_seconds
@@ -118,6 +122,15 @@ async def execute(order: Order, settings: Settings) -> int:
             files=composition.files if here or settings.files_url else None,
         )
         return await _follow(session, console)
+
+
+async def _check_stores(composition: Composition, console: Console) -> None:
+    """Say what a store that does not answer is waited for, and that it did not answer."""
+    check = asyncio.create_task(composition.plugin.check_stores())
+    await asyncio.wait({check}, timeout=PATIENCE)
+    if not check.done() and composition.database is not None:
+        _say(console, [labelled("waiting", f"for the database {composition.database.location}")])
+    _say(console, [labelled("warning", warning) for warning in await check])
 
 
 async def _follow(session: Session, console: Console) -> int:

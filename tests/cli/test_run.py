@@ -223,3 +223,18 @@ def test_a_structured_result_is_json_on_stdout(executus, tmp_path: Path) -> None
         code, out, err = executus("run", "--agent", "a.toml", "Add 1 and 2.", **tier)
     assert (code, json.loads(out)) == (0, {"total": 3})
     assert "tool.submit" in err
+
+
+def test_a_database_that_is_away_is_told_at_once_and_while_it_is_waited_for(start) -> None:
+    away = "postgresql://me@127.0.0.1:1/x"
+    process = start(["run", "hi"], EXECUTUS_DATABASE_URL=away)
+    assert process.stderr is not None
+    lines: list[str] = []
+    while not lines or not lines[-1].startswith("waiting"):
+        lines.append(process.stderr.readline())
+        assert lines[-1], lines
+    refused = 'postgresql: connection failed: connection to server at "127.0.0.1", port 1 failed'
+    assert lines[0].startswith(f"warning   a store does not answer: {refused}")
+    assert lines[-1].startswith(f"waiting   budget.check is tried again: {refused}")
+    process.terminate()
+    assert process.wait(30) == 143
