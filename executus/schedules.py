@@ -30,8 +30,9 @@ from executus.workflows.opening import has_content
 
 PREFIX = "executus.run."
 """Schedule ids of ours begin with it."""
-NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+MAX_NAME = 200
 """A run's id is the name and the time, and has 255 characters at most."""
+NAME = re.compile(rf"[^\x00-\x1f\x7f]{{1,{MAX_NAME}}}")
 PAUSED, RESUMED = "paused", "resumed"
 """Notes of those that were paused or resumed without a reason: Temporal must have a text."""
 SHORTEST = timedelta(seconds=1)
@@ -179,7 +180,9 @@ class Schedules:
 def _problem(name: str, request: RunRequest, times: Times) -> str | None:
     """Why there can be no such schedule, if there cannot."""
     if NAME.fullmatch(name) is None:
-        return f"schedule {clean_line(name, 40)!r}: a name has 1 to 200 characters, no controls"
+        return (
+            f"schedule {clean_line(name, 40)!r}: a name has 1 to {MAX_NAME} characters, no controls"
+        )
     if request.invocation.run_id is not None:
         return "a schedule starts many runs: leave run_id out of the invocation"
     if request.origin is None and not has_content(request.invocation):

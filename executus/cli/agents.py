@@ -16,6 +16,7 @@ from executus.agent import RunnableAgent
 from executus.agents import Entry
 from executus.cli import exit as codes
 from executus.cli.compose import agents_option, app_option, compose, load_app, with_agents
+from executus.cli.text import LINE
 from executus.contracts import ResolveInput
 from executus.errors import ConfigError
 from executus.front_matter import dump_yaml
@@ -72,7 +73,7 @@ def agents(
 
 
 @agents.command()
-@click.argument("name")
+@click.argument("name", type=LINE)
 @app_option
 @agents_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON instead of Markdown.")

@@ -9,6 +9,7 @@ from executus.audit import AuditEntry, AuditProof, AuditPurged, AuditRun
 from executus.cli import exit as codes
 from executus.cli.records import database_option, with_database
 from executus.cli.span import SPAN
+from executus.cli.text import ID, NAME
 from executus.errors import RequestError
 from executus.sanitize import clean_line
 from executus.stores.database import Database
@@ -24,9 +25,12 @@ def audit() -> None:
 
 
 @audit.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, type=ID)
 @click.option(
-    "--head", metavar="HASH", help="The `audit_head` of the run's result, kept elsewhere."
+    "--head",
+    metavar="HASH",
+    type=NAME,
+    help="The `audit_head` of the run's result, kept elsewhere.",
 )
 @database_option
 def verify(*, run: str | None, head: str | None, database: str | None) -> int:
@@ -64,7 +68,7 @@ def verify(*, run: str | None, head: str | None, database: str | None) -> int:
 
 
 @audit.command()
-@click.argument("run")
+@click.argument("run", type=ID)
 @click.option("--json", "as_json", is_flag=True, help="Every entry as one line of JSON.")
 @database_option
 def show(*, run: str, as_json: bool, database: str | None) -> None:
@@ -95,8 +99,8 @@ def show(*, run: str, as_json: bool, database: str | None) -> None:
 
 
 @audit.command("list")
-@click.option("--caller", help="Only runs of this caller.")
-@click.option("--agent", help="Only runs of this agent id.")
+@click.option("--caller", metavar="ID", type=NAME, help="Only runs of this caller.")
+@click.option("--agent", metavar="ID", type=NAME, help="Only runs of this agent id.")
 @click.option("--open", "open_only", is_flag=True, help="Only runs that are not closed.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @database_option
@@ -110,8 +114,11 @@ def list_runs(
             caller_id=caller, agent_id=agent, open_only=open_only, limit=limit
         )
 
-    for record in with_database(database, work):
+    found = with_database(database, work)
+    for record in found:
         click.echo(_line(record))
+    if not found:
+        click.echo("no runs", err=True)
 
 
 @audit.command()

@@ -9,6 +9,7 @@ import click
 from executus.budget import BudgetCap, BudgetUse, CapVerdict, Currency, Window
 from executus.cli.grant import grant
 from executus.cli.records import database_option, with_database
+from executus.cli.text import LINE
 from executus.cli.user import user
 from executus.stores.caps import CapChange
 from executus.stores.database import Database
@@ -46,7 +47,7 @@ def budget() -> None:
 
 
 @budget.command("set")
-@click.argument("scope")
+@click.argument("scope", type=LINE)
 @window_option
 @amount_options
 @click.option("--unlimited", is_flag=True, help="Say that there is no cap; * means every scope.")
@@ -124,7 +125,7 @@ async def _remove_caps(desk: SqlBudget, change: CapChange) -> list[BudgetCap]:
 
 
 @budget.command("raise")
-@click.argument("scope")
+@click.argument("scope", type=LINE)
 @window_option
 @amount_options
 @database_option
@@ -150,7 +151,7 @@ def raise_cap(
 
 
 @budget.command()
-@click.argument("scope", required=False)
+@click.argument("scope", required=False, type=LINE)
 @database_option
 def show(*, scope: str | None, database: str | None) -> None:
     """Show every cap, or what one SCOPE used and may use."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 import executus
+from executus.cli.text import LINE
 from executus.delivery import Deliveries, Egress, FileDelivery, Stdout, Webhook
 from executus.demo.agent import folder_agent
 from executus.demo.offline import OfflineProvider
@@ -51,7 +52,7 @@ agents_option = click.option(
     help="Folder of agent files, instead of EXECUTUS_AGENTS; may be repeated.",
 )
 app_option = click.option(
-    "--app", metavar="MODULE:ATTR", help="Your own ExecutusPlugin, or what makes one."
+    "--app", metavar="MODULE:ATTR", type=LINE, help="Your own ExecutusPlugin, or what makes one."
 )
 
 

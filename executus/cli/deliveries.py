@@ -11,7 +11,7 @@ from executus.cli import exit as codes
 from executus.cli.compose import Composition, compose, load_app
 from executus.cli.records import database_option, with_database
 from executus.cli.span import SPAN
-from executus.cli.text import ID
+from executus.cli.text import ID, LINE
 from executus.errors import ConfigError, RequestError, StoreError
 from executus.letter import DeadLetter
 from executus.redelivery import Redelivered, Redelivery
@@ -41,14 +41,19 @@ def deliveries(
     async def work(store: Database) -> list[DeadLetter]:
         return await SqlLetters(store).letters(delivered=everything, limit=limit)
 
-    for letter in with_database(database, work):
+    letters = with_database(database, work)
+    for letter in letters:
         click.echo(letter.model_dump_json() if as_json else _line(letter))
+    if not letters:
+        click.echo("no deliveries failed" if everything else "nothing waits", err=True)
 
 
 @deliveries.command()
 @click.argument("run", required=False, type=ID)
 @click.option("--all", "everything", is_flag=True, help="All that wait.")
-@click.option("--app", metavar="MODULE:ATTR", help="The ExecutusPlugin whose delivery is used.")
+@click.option(
+    "--app", metavar="MODULE:ATTR", type=LINE, help="The ExecutusPlugin whose delivery is used."
+)
 @database_option
 @click.pass_context
 def retry(

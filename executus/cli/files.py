@@ -12,6 +12,7 @@ import click
 
 from executus.cli.records import database_option, open_database
 from executus.cli.span import SPAN
+from executus.cli.text import ID, LINE, NAME
 from executus.errors import ConfigError, UnknownFile
 from executus.files import MAX_FILE_NAME, unique_names
 from executus.sanitize import clean_line, json_text
@@ -27,6 +28,7 @@ place_option = click.option(
     "--files",
     "place",
     metavar="PLACE",
+    type=LINE,
     envvar="EXECUTUS_FILES_URL",
     help="A folder or s3://bucket/prefix; default: `files` in EXECUTUS_DATA_DIR.",
 )
@@ -42,22 +44,25 @@ def files() -> None:
 
 
 @files.command("list")
-@click.argument("run", required=False)
+@click.argument("run", required=False, type=ID)
 @click.option("--json", "as_json", is_flag=True, help="Each as one line of JSON.")
 @place_option
 def list_files(*, run: str | None, as_json: bool, place: str | None) -> None:
     """List the files of RUN, or all runs that have files."""
     if run is None:
-        for known in _with_store(place, FileStore.runs):
+        runs = _with_store(place, FileStore.runs)
+        for known in runs:
             click.echo(_run_json(known) if as_json else _run_line(known))
+        if not runs:
+            click.echo("no run has files", err=True)
         return
     for kept in _with_store(place, lambda store: _files_of(store, run)):
         click.echo(kept.model_dump_json() if as_json else _file_line(kept))
 
 
 @files.command()
-@click.argument("run")
-@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.argument("run", type=ID)
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=NAME)
 @click.option(
     "-o",
     "--output",

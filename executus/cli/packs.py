@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from executus.cli import exit as codes
+from executus.cli.text import LINE
 from executus.packs import Pack, Subscriptions
 from executus.packs.loaded import SHORT
 from executus.packs.subscriptions import Outcome
@@ -33,7 +34,7 @@ def add(*, folder: Path) -> int:
 
 
 @packs.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, type=LINE)
 def check(*, names: tuple[str, ...]) -> int:
     """Look for updates and record them as pending. No pin moves; exit code 1 if there are any.
 
@@ -43,7 +44,7 @@ def check(*, names: tuple[str, ...]) -> int:
 
 
 @packs.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, type=LINE)
 @click.option("--all", "everything", is_flag=True, help="Every pack that has an update pending.")
 @click.option("--digest", default="", help="Only if what is pending begins with it; one NAME.")
 def apply(*, names: tuple[str, ...], everything: bool, digest: str) -> int:
@@ -66,7 +67,7 @@ def apply(*, names: tuple[str, ...], everything: bool, digest: str) -> int:
 
 
 @packs.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=LINE)
 def remove(*, names: tuple[str, ...]) -> int:
     """End the subscription to packs. Agents that name them are refused from then on."""
     return _tell(_subscriptions().remove(names))

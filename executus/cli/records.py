@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import click
 
+from executus.cli.text import LINE
 from executus.errors import ConfigError
 from executus.settings import load_settings
 from executus.stores.database import Database
@@ -15,6 +16,7 @@ T = TypeVar("T")
 database_option = click.option(
     "--database",
     metavar="URL",
+    type=LINE,
     envvar="EXECUTUS_DATABASE",
     help="sqlite:///file or postgresql://..., instead of EXECUTUS_DATABASE_URL.",
 )

@@ -16,17 +16,30 @@ from executus.cli.compose import agents_option, with_agents
 from executus.cli.run import PRIORITY, choose_agent, parse_target
 from executus.cli.span import SPAN
 from executus.cli.sweep import plain_client, warn_of_own_server
+from executus.cli.text import LINE, TEXT, Text
+from executus.cli.text import NAME as BY
 from executus.invocation import Invocation
 from executus.limits import Defaults
 from executus.request import RunRequest
-from executus.schedules import OVERLAPS, PAUSED, RESUMED, Overlap, Scheduled, Schedules, Times
+from executus.schedules import (
+    MAX_NAME,
+    OVERLAPS,
+    PAUSED,
+    RESUMED,
+    Overlap,
+    Scheduled,
+    Schedules,
+    Times,
+)
 from executus.settings import Settings, load_settings
 from executus.sweeper_schedule import installed
 from executus.sweeper_workflow import SCHEDULE_ID
 
-NAME = click.argument("name", metavar="NAME")
 MAX_CHANNEL = 255
-NOTE = click.option("--note", default="", help="Why; shown in the list.")
+NAME = click.argument("name", metavar="NAME", type=Text(most=MAX_NAME, controls=False))
+NOTE = click.option(
+    "--note", default="", type=Text(blank=True, controls=False), help="Why; shown in the list."
+)
 
 
 @click.group("schedule")
@@ -36,11 +49,15 @@ def schedule() -> None:
 
 @schedule.command("add")
 @NAME
-@click.argument("prompt")
-@click.option("--cron", multiple=True, metavar="EXPR", help='As in "0 9 * * 1-5"; repeatable.')
+@click.argument("prompt", type=TEXT)
+@click.option(
+    "--cron", multiple=True, metavar="EXPR", type=LINE, help='As in "0 9 * * 1-5"; repeatable.'
+)
 @click.option("--every", type=SPAN, metavar="SPAN", help="As in 15m, 6h, 1d.")
-@click.option("--zone", default="UTC", show_default=True, help="Time zone of --cron.")
-@click.option("--agent", metavar="FILE|NAME", help="A file is read now; a name when a run starts.")
+@click.option("--zone", default="UTC", show_default=True, type=LINE, help="Time zone of --cron.")
+@click.option(
+    "--agent", metavar="FILE|NAME", type=TEXT, help="A file is read now; a name when a run starts."
+)
 @agents_option
 @click.option(
     "--overlap",
@@ -49,8 +66,12 @@ def schedule() -> None:
     show_default=True,
     help="When the last run still goes on.",
 )
-@click.option("--caller", default="schedule", show_default=True, metavar="ID", help="Who asks.")
-@click.option("--deliver", metavar="KIND[:ADDRESS]", help="Where outcomes go, as of `run`.")
+@click.option(
+    "--caller", default="schedule", show_default=True, metavar="ID", type=BY, help="Who asks."
+)
+@click.option(
+    "--deliver", metavar="KIND[:ADDRESS]", type=TEXT, help="Where outcomes go, as of `run`."
+)
 @PRIORITY
 @click.option("--paused", is_flag=True, help="Create it paused.")
 @NOTE

@@ -18,6 +18,7 @@ from executus.cli.compose import Composition, deliveries, load_app
 from executus.cli.place import open_place
 from executus.cli.records import database_option, open_database
 from executus.cli.span import SPAN
+from executus.cli.text import LINE
 from executus.connect import connect, load_profile
 from executus.sanitize import clean_line
 from executus.settings import Settings, load_settings
@@ -70,7 +71,10 @@ class StrangersAudit(SqlAudit):
 )
 @click.option("--all", "everything", is_flag=True, help="Also runs whose time is not over.")
 @click.option(
-    "--app", metavar="MODULE:ATTR", help="The ExecutusPlugin whose stores, policy and delivery."
+    "--app",
+    metavar="MODULE:ATTR",
+    type=LINE,
+    help="The ExecutusPlugin whose stores, policy and delivery.",
 )
 @database_option
 @click.pass_context

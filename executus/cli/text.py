@@ -1,5 +1,6 @@
 """Texts, names and run ids on the command line: what is none is a wrong call, by its name."""
 
+import unicodedata
 from typing import Any
 
 import click
@@ -17,11 +18,15 @@ class Text(click.ParamType[str]):
 
     name = "text"
 
-    def __init__(self, *, blank: bool = False, most: int | None = None) -> None:
+    def __init__(
+        self, *, blank: bool = False, most: int | None = None, controls: bool = True
+    ) -> None:
         self.blank = blank
         """Whether it may say nothing. A script whose variable is not set gives an empty one."""
         self.most = most
         """Characters it may have; None: no bound of its own."""
+        self.controls = controls
+        """Whether it may hold control characters: a name is shown in lines and in terminals."""
 
     def convert(
         self,
@@ -39,10 +44,13 @@ class Text(click.ParamType[str]):
             self.fail("it is empty; is a variable not set?", param, ctx)
         if self.most is not None and len(text) > self.most:
             self.fail(f"it has {len(text):,} characters; the limit is {self.most:,}", param, ctx)
+        if not self.controls and any(unicodedata.category(c) == "Cc" for c in text):
+            self.fail(f"{text[:MAX_SHOWN]!a} has control characters", param, ctx)
         return text
 
 
 TEXT = Text()
 ANY_TEXT = Text(blank=True)
-NAME = Text(most=MAX_BY)
-ID = Text(most=MAX_ID)
+LINE = Text(controls=False)
+NAME = Text(most=MAX_BY, controls=False)
+ID = Text(most=MAX_ID, controls=False)

@@ -1,0 +1,25 @@
+"""Lists of what is recorded, where nothing is."""
+
+from pathlib import Path
+
+import pytest
+
+from executus.cli.app import invoke
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("audit list --caller ann", "no runs\n"),
+        ("files list", "no run has files\n"),
+        ("deliveries", "nothing waits\n"),
+        ("deliveries --all", "no deliveries failed\n"),
+    ],
+)
+def test_a_list_of_nothing_says_so_beside_stdout(
+    arguments: str, said: str, monkeypatch, tmp_path: Path, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke(arguments.split()) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", said)

@@ -92,7 +92,7 @@ async def test_a_dead_letter_is_listed_delivered_by_command_and_proved(
     last = there.seen[-1]
     assert Standard(SECRET).verify(last.body, last.headers)["data"]["run_id"] == run
 
-    assert await command("deliveries") == (0, "")
+    assert await command("deliveries") == (0, "nothing waits\n")
     assert "delivered 20" in (await command("deliveries", "--all"))[1]
     _, shown = await command("audit", "show", run)
     assert "delivery_failed" in shown

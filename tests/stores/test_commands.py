@@ -122,7 +122,7 @@ def test_an_unknown_database_is_a_wrong_call(say: Say) -> None:
 
 
 def test_the_default_database_needs_no_migrate(say: Say, home: Path) -> None:
-    assert say("audit", "list") == (0, "", "")
+    assert say("audit", "list") == (0, "", "no runs\n")
     assert (home / ".executus" / "executus.db").exists()
 
 
