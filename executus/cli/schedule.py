@@ -13,6 +13,8 @@ from executus.backstop import Backstop
 from executus.cli import exit as codes
 from executus.cli.checked import checked
 from executus.cli.compose import agents_option, with_agents
+from executus.cli.reach import last_ending
+from executus.cli.rehearse import rehearse
 from executus.cli.run import PRIORITY, choose_agent, parse_target
 from executus.cli.span import SPAN
 from executus.cli.sweep import plain_client, warn_of_own_server
@@ -73,6 +75,9 @@ def schedule() -> None:
     "--deliver", metavar="KIND[:ADDRESS]", type=TEXT, help="Where outcomes go, as of `run`."
 )
 @PRIORITY
+@click.option(
+    "--app", metavar="MODULE:ATTR", type=LINE, help="The workers' ExecutusPlugin: it must accept."
+)
 @click.option("--paused", is_flag=True, help="Create it paused.")
 @NOTE
 def add(
@@ -88,10 +93,15 @@ def add(
     caller: str,
     deliver: str | None,
     priority: int | None,
+    app: str | None,
     paused: bool,
     note: str,
 ) -> int:
-    """Create a schedule that asks an agent PROMPT; a run's id is NAME and the time."""
+    """Create a schedule that asks an agent PROMPT; a run's id is NAME and the time.
+
+    With --app it is created only if that app would start such a run: it knows the agent, its
+    tools and models, and can deliver. Otherwise the first run tells: see `list`.
+    """
     settings = with_agents(load_settings(), folders)
     with checked(Invocation):
         invocation = Invocation(
@@ -104,6 +114,8 @@ def add(
     request = RunRequest(agent=choose_agent(agent, settings.agents), invocation=invocation)
     times = Times(cron=cron, every=every, zone=zone)
 
+    asyncio.run(rehearse(request, app, settings))
+
     async def work(schedules: Schedules) -> None:
         await schedules.add(name, request, times, overlap=overlap, note=note, paused=paused)
 
@@ -114,7 +126,7 @@ def add(
 
 @schedule.command("list")
 def listed() -> int:
-    """Every schedule: next start, last run; and whether sweeps are on one."""
+    """Every schedule: next start, last run and how it ended; and whether sweeps are on one."""
     asyncio.run(_list(load_settings()))
     return codes.OK
 
@@ -124,7 +136,8 @@ async def _list(settings: Settings) -> None:
         client = await plain_client(stack, settings)
         found = await _schedules(client, settings).list()
         for item in found:
-            click.echo(_line(item))
+            ended = item.last_run_id and await last_ending(client, item.last_run_id)
+            click.echo(_line(item, ended or ""))
         if not found:
             click.echo("no schedules", err=True)
         if await installed(client):
@@ -168,10 +181,10 @@ def remove(*, name: str) -> int:
     return _do(load_settings(), lambda schedules: schedules.remove(name), done)
 
 
-def _line(item: Scheduled) -> str:
+def _line(item: Scheduled, ended: str) -> str:
     when = f"next {item.next_at:%Y-%m-%d %H:%M:%S} UTC" if item.next_at else "no next start"
     parts = [item.name, "paused" if item.paused else when]
-    parts += [f"last run {item.last_run_id}"] if item.last_run_id else []
+    parts += [f"last run {item.last_run_id} {ended}".rstrip()] if item.last_run_id else []
     parts += [item.note] if item.note and item.note not in {PAUSED, RESUMED} else []
     return "  ".join(parts)
 

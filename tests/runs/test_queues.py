@@ -193,7 +193,7 @@ async def test_the_command_line_adds_lists_and_removes_schedules(env, monkeypatc
         return code, said.out + said.err
 
     code, said = await command("add", "n", "sum up", "--every", "1d", "--caller", "")
-    assert (code, "`caller_id`: String should have at least 1" in said) == (2, True), said
+    assert (code, "'--caller': it is empty" in said) == (2, True), said
     more = ("--deliver", "file:sums.jsonl", "--priority", "2")
     assert (await command("add", "nightly", "sum up", "--every", "1d", "--paused", *more))[0] == 0
     handle = env.client.get_schedule_handle("executus.run.nightly")
@@ -211,7 +211,9 @@ async def test_the_command_line_adds_lists_and_removes_schedules(env, monkeypatc
     assert await command("pause", "nightly") == (0, "schedule nightly paused\n")
     while "last run nightly-" not in (said := (await command("list"))[1]) or "next" in said:
         await asyncio.sleep(0.05)
+    assert "(goes on)" in said
     await env.client.get_workflow_handle(said.split("last run ")[1].split()[0]).terminate()
+    assert "(terminated)" in (await command("list"))[1]
     assert "nightly  paused  last run" in said
     assert not said.rstrip().endswith("paused"), "what a person did not say is no note"
     assert (await command("pause", "nightly", "--note", "later"))[0] == 0
@@ -221,4 +223,63 @@ async def test_the_command_line_adds_lists_and_removes_schedules(env, monkeypatc
     assert await command("trigger", "nightly") == (
         2,
         "executus: no schedule nightly; `executus schedule list` shows them\n",
+    )
+
+
+async def test_what_the_app_would_refuse_makes_no_schedule(env, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("TEMPORAL_ADDRESS", env.client.service_client.config.target_host)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "their_host.py").write_text(
+        "from executus import RunnableAgent\n"
+        "from executus.ports import Ports\n"
+        "from executus.delivery import Deliveries, Stdout\n"
+        "from executus.models.registry import Models\n"
+        "from executus.models.scripted import Scripted\n"
+        "from executus.plugin import ExecutusPlugin\n"
+        "def plugin():\n"
+        "    return ExecutusPlugin(\n"
+        "        agents=[RunnableAgent(name='editor')],\n"
+        "        models=Models({'fast': 'scripted/fast'}, providers=[Scripted({})]),\n"
+        "        ports=Ports(delivery=Deliveries({'stdout': Stdout()})),\n"
+        "    )\n"
+    )
+
+    async def add(name: str, *arguments: str) -> tuple[int, str]:
+        line = ["schedule", "add", name, "hi", "--every", "1d", "--paused", *arguments]
+        code = await asyncio.to_thread(invoke, line)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    app = ("--app", "their_host:plugin", "--agent")
+    code, said = await add("rehearsed", *app, "editor", "--deliver", "webhook:ops")
+    assert code == 2
+    assert "would refuse each run: delivery: unknown kind of delivery" in said
+    code, said = await add("rehearsed", *app, "nobody", "--deliver", "stdout")
+    assert (code, "would refuse each run: unknown agent `nobody`" in said) == (2, True), said
+    code, said = await add("rehearsed", *app, "editor", "--deliver", "stdout")
+    assert (code, said) == (0, "schedule rehearsed created on task queue executus\n")
+    code, said = await add("unknown", "--agent", "editor", "--deliver", "webhook:ops")
+    assert (code, "warning   not known here" in said, "`ops`" in said) == (0, True, True), said
+
+
+async def test_a_list_of_schedules_tells_why_the_last_run_was_refused(
+    env, real_time, monkeypatch, capsys
+):
+    monkeypatch.setenv("TEMPORAL_ADDRESS", env.client.service_client.config.target_host)
+    async with kit(env, client=real_time) as k:
+        schedules = Schedules(k.client, k.queue, Backstop({}, Defaults()))
+        target = DeliveryTarget(kind="webhook", address="ops")
+        request = k.request([say("hi")], delivery=target)
+        name = f"refused-{k.queue}"
+        await schedules.add(name, request, Times(every=timedelta(days=1)))
+        await schedules.trigger(name)
+        said = ""
+        while f"{name}  next" not in said or "delivery_refused" not in said:
+            assert await asyncio.to_thread(invoke, ["schedule", "list"]) == 0
+            said = capsys.readouterr().out
+        await schedules.remove(name)
+    [line] = [line for line in said.splitlines() if line.startswith(name)]
+    assert line.endswith(
+        "(error/delivery_refused: delivery: this host delivers nothing: wire Ports(delivery=...), "
+        "or leave the delivery out)"
     )
