@@ -1,5 +1,6 @@
 """The command group. It imports a command's module only when that command is called."""
 
+import errno
 import importlib
 import sys
 import traceback
@@ -105,18 +106,32 @@ def _with_known(error: click.exceptions.NoSuchCommand) -> str:
     return f"{text} Commands: {', '.join(context.command.list_commands(context))}."
 
 
+def _show_usage(error: click.UsageError) -> None:
+    """What is wrong with a call, in a line that says where to read more."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show(sys.stderr)  # nothing was asked: this is the answer
+        return
+    text = error.format_message()
+    if isinstance(error, click.exceptions.NoSuchCommand):
+        text = _with_known(error)
+    name = "executus" if error.ctx is None else error.ctx.command_path
+    click.echo(f"{name}: {' '.join(text.split())} ({name} --help)", err=True)
+
+
 def _report(error: BaseException) -> int:
     """Show an error as its kind deserves, and say which exit code it is."""
     match error:
-        case click.exceptions.NoSuchCommand():
-            click.UsageError(_with_known(error), error.ctx).show(sys.stderr)
+        case click.UsageError():
+            _show_usage(error)
             return error.exit_code
         case click.ClickException():
             error.show(sys.stderr)
             return error.exit_code
         case click.Abort() | KeyboardInterrupt():
             return codes.INTERRUPTED
-        case BrokenPipeError():  # `executus ... | head`: the reader has what it wanted
+        case BrokenPipeError() | OSError(errno=errno.ENOSPC):
+            if not isinstance(error, BrokenPipeError):  # else `| head`: it has what it wanted
+                click.echo(f"executus: cannot write: {error.strerror}", err=True)
             return codes.FAILED
         case ExecutusError():
             click.echo(f"executus: {error}", err=True)

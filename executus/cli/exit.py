@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import sys
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 OK = 0
 """The run's status is ok, or the command did what it was asked."""
@@ -27,7 +27,8 @@ TERMINATED = 143
 def leave(code: int) -> NoReturn:
     """Flush every stream and log, then end the process with `code`."""
     logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
+    streams: list[TextIO | None] = [sys.stdout, sys.stderr]
+    for stream in filter(None, streams):  # None: closed by the shell, `>&-`
         with contextlib.suppress(OSError, ValueError):  # a closed pipe has nobody to tell
             stream.flush()
     os._exit(code)

@@ -3,6 +3,8 @@
 Everything goes to stderr; stdout is for the answer alone. NO_COLOR is honoured (rich does).
 """
 
+import os
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from types import TracebackType
@@ -25,6 +27,20 @@ RESERVED_LINES = 8
 """Lines of a terminal that the table leaves to what stands around it."""
 MICRO = 1_000_000
 MINUTE = 60
+
+
+class Stderr(Console):
+    """Where people read along. Somebody who stops (`2>&1 | head`) does not end the run."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        """Say no more. The base class raises SystemExit, in whatever task it is: that hangs."""
+        self.quiet = True
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stderr.fileno())
+        os.close(devnull)
 
 
 class View(Protocol):

@@ -79,7 +79,10 @@ def list_packs(*, as_json: bool) -> int:
     """List subscribed packs: pin, pending update, source. Exit code 1 if one cannot be loaded."""
     sound = True
     settings = load_settings()
-    for name, (item, pack) in _subscriptions().all().items():
+    known = _subscriptions().all()
+    if not known:
+        click.echo("no packs", err=True)
+    for name, (item, pack) in known.items():
         sound = sound and isinstance(pack, Pack)
         if as_json:
             shown = {"name": name, **item.model_dump(mode="json"), **_about(pack)}

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import click
 
 from executus.cli.text import LINE
-from executus.errors import ConfigError
+from executus.errors import ConfigError, SchemaError
 from executus.settings import load_settings
-from executus.stores.database import Database
+from executus.stores.database import Database, parse_url
+from executus.stores.dialects import bring_up, in_memory
 
 T = TypeVar("T")
 
@@ -32,6 +34,8 @@ def open_database(url: str | None, *, migrate: bool = True) -> Database:
     """
     settings = load_settings()
     named = url is not None or settings.database_url is not None
+    if named and migrate:
+        _check_there(url or settings.database)
     database = Database(url or settings.database, auto_migrate=migrate and not named)
     if database.in_memory:
         raise ConfigError(
@@ -39,6 +43,16 @@ def open_database(url: str | None, *, migrate: bool = True) -> Database:
             "--database sqlite:///path/to/file.db"
         )
     return database
+
+
+def _check_there(url: str) -> None:
+    """Refuse a file that is not there: to look at a mistyped path would make a database of it."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() != "sqlite" or in_memory(parsed) or not parsed.database:
+        return
+    if not parsed.database.startswith("file:") and not Path(parsed.database).exists():
+        text = f"there is no database file {parsed.database}: {bring_up(parsed)} to make it"
+        raise SchemaError(text)
 
 
 def with_database(url: str | None, work: Callable[[Database], Awaitable[T]]) -> T:

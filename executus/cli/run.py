@@ -90,6 +90,8 @@ def run(
     """
     if prompt is None and run_id is None:
         raise click.UsageError("give a PROMPT, or --id to follow a run")
+    if prompt is not None and not prompt.strip() and not attach:
+        raise click.UsageError("PROMPT is empty; is a variable not set?")
     if prompt is None and attach:
         raise click.UsageError("--file needs a PROMPT: a run gets its files when it starts")
     if prompt is None and deliver is not None:

@@ -22,7 +22,7 @@ from executus.cli.attach import Attachments
 from executus.cli.checked import checked
 from executus.cli.compose import Composition, compose
 from executus.cli.follow import Follower, interrupts
-from executus.cli.live import View, labelled, open_view, summary_lines
+from executus.cli.live import Stderr, View, labelled, open_view, summary_lines
 from executus.cli.place import Place, has_worker, open_place
 from executus.connect import connect
 from executus.delivery_target import DeliveryTarget
@@ -87,7 +87,7 @@ class Session:
 
 async def execute(order: Order, settings: Settings) -> int:
     """Carry out one order; the exit code says how the run ended."""
-    console = Console(stderr=True)
+    console = Stderr()
     composition = compose(settings, folder=order.folder)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(composition.close)

@@ -35,7 +35,9 @@ def test_every_command_has_help(name: str, capsys) -> None:
 @pytest.mark.parametrize("arguments", [["nonsense"], ["run", "--nonsense"], ["server", "extra"]])
 def test_a_wrong_call_is_exit_code_2(arguments: list[str], capsys) -> None:
     assert invoke(arguments) == 2
-    assert "Usage:" in capsys.readouterr().err
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("executus")
+    assert line.endswith("--help)")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,11 @@ def test_an_unknown_command_names_the_known_ones(arguments, known, capsys) -> No
         (StoreError("disk full"), 1, "executus: disk full"),
         (KeyboardInterrupt(), 130, ""),
         (BrokenPipeError(), 1, ""),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "executus: cannot write: No space left on device",
+        ),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(monkeypatch, capsys, error, code, shown) -> None:

@@ -25,3 +25,9 @@ def test_no_finaliser_runs_after_it() -> None:
         "atexit.register(print, 'finalised'); leave(0)"
     )
     assert done.stdout == ""
+
+
+def test_a_stream_that_the_shell_closed_is_no_traceback() -> None:
+    command = [sys.executable, "-c", "from executus.cli import main; main(['--version'])"]
+    closed = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], stderr=-1, check=False)  # noqa: S607
+    assert (closed.returncode, closed.stderr) == (0, b"")

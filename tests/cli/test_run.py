@@ -238,3 +238,19 @@ def test_a_database_that_is_away_is_told_at_once_and_while_it_is_waited_for(star
     assert lines[-1].startswith(f"waiting   budget.check is tried again: {refused}")
     process.terminate()
     assert process.wait(30) == 143
+
+
+def test_who_stops_reading_along_does_not_stop_the_run(start) -> None:
+    process = start(["run", "hi"])
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.stderr.close()
+    assert process.stdout is not None
+    answer = process.stdout.read()
+    assert (process.wait(60), "No file says anything" in answer) == (0, True)
+    process.stderr = None
+
+
+def test_a_prompt_that_says_nothing_starts_nothing(executus) -> None:
+    said = "executus run: PROMPT is empty; is a variable not set? (executus run --help)\n"
+    assert executus("run", "") == (2, "", said)

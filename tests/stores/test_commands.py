@@ -97,7 +97,7 @@ def test_a_database_in_memory_is_refused_by_every_command(say: Say, home: Path, 
 
 def test_a_database_that_cannot_be_made_is_told_by_its_place(say: Say, home: Path) -> None:
     (home / "file").write_text("")
-    code, out, err = say("audit", "list", "--database", "sqlite:///file/x/new.db")
+    code, out, err = say("migrate", "--database", "sqlite:///file/x/new.db")
     assert (code, out) == (2, "")
     assert err == (
         "executus: cannot create file/x: Not a directory; set EXECUTUS_DATA_DIR, or "
