@@ -7,14 +7,13 @@ hold. A run that goes on is never touched. Every step is idempotent, so two swee
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 from temporalio import activity
 from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from executus.audit import (
     AuditClose,
@@ -28,27 +27,20 @@ from executus.audit import (
 from executus.budget import BudgetCommit, BudgetHold, BudgetReceipt
 from executus.contracts import QUERY_STEPS, StepsPage
 from executus.delivery_rows import landed_row
-from executus.errors import ConfigError, StoreError
+from executus.errors import ConfigError
 from executus.letter import DeadLetter, DeliveryReceipt
 from executus.ports import Ports
-from executus.redact import Redactor
 from executus.resets import Descent, descent_of, tell_resets
 from executus.result import RunResult
-from executus.sanitize import clean_line
 from executus.status import Reason, Status
 from executus.sweeper_delivery import SweptDelivery
 from executus.sweeper_fate import Fate, fate_of
+from executus.sweeper_tally import Tally
 from executus.sweeper_workflow import SWEEP, SweepInput, SweepReport, SweptRun
 from executus.usage import Usage
 
 QUERY_TIMEOUT = timedelta(seconds=5)
 FOREVER = datetime.max.replace(tzinfo=UTC)
-BUSY = {
-    RPCStatusCode.UNAVAILABLE,
-    RPCStatusCode.DEADLINE_EXCEEDED,
-    RPCStatusCode.RESOURCE_EXHAUSTED,
-}
-"""Temporal does not answer, or not now: no fault of the run that was asked about."""
 
 
 @runtime_checkable
@@ -105,45 +97,6 @@ class Due(NamedTuple):
     due_at: datetime
 
 
-@dataclass(slots=True)
-class _Tally:
-    looked: set[str] = field(default_factory=set[str])
-    live: int = 0
-    waiting: int = 0
-    swept: list[SweptRun] = field(default_factory=list[SweptRun])
-    stuck: list[str] = field(default_factory=list[str])
-    failed: list[str] = field(default_factory=list[str])
-    failed_total: int = 0
-    unanswered: int = 0
-    workers_answer: bool = True
-
-    def fail(self, run_id: str, failure: Exception, most: int) -> None:
-        """Note it; a report names `most` of them."""
-        self.failed_total += 1
-        self.unanswered += isinstance(failure, RPCError) and failure.status in BUSY
-        if len(self.failed) < most:
-            self.failed.append(f"{run_id}: {_told(failure)}")
-
-    def full(self, limit: int) -> bool:
-        """Whether this sweep did its share.
-
-        What fails by a fault of its own does not count: it is there again next time, the most
-        overdue of all, and a thousand of them would keep every sweep from the others.
-        """
-        return len(self.swept) + self.unanswered >= limit
-
-    def report(self) -> SweepReport:
-        return SweepReport(
-            looked=len(self.looked),
-            live=self.live,
-            waiting=self.waiting,
-            swept=tuple(self.swept),
-            stuck=tuple(self.stuck),
-            failed=tuple(self.failed),
-            failed_total=self.failed_total,
-        )
-
-
 class Sweeper:
     """Asks Temporal what became of runs, and writes it down."""
 
@@ -166,7 +119,7 @@ class Sweeper:
     async def sweep(self, asked: SweepInput | None = None) -> SweepReport:
         """One sweep. What fails for one run is reported and does not stop the others."""
         asked = asked or SweepInput()
-        tally = _Tally()
+        tally = Tally()
         while due := await self._due(asked, tally.looked):
             for run in due:
                 tally.looked.add(run.run_id)
@@ -180,7 +133,7 @@ class Sweeper:
                     return tally.report()
         return tally.report()
 
-    async def _look(self, run: Due, asked: SweepInput, tally: _Tally) -> None:
+    async def _look(self, run: Due, asked: SweepInput, tally: Tally) -> None:
         fate = await fate_of(self._client, run.run_id, run.workflow_run_id)
         if fate is None and not self._given_up(run, asked):
             tally.waiting += 1
@@ -219,7 +172,7 @@ class Sweeper:
         # Not at once: asked in a wrong namespace, Temporal knows none of the runs.
         return run.due_at <= self._clock() - timedelta(seconds=asked.lost_after)
 
-    async def _write(self, run: Due, fate: Fate | None, tally: _Tally) -> list[SweptRun]:
+    async def _write(self, run: Due, fate: Fate | None, tally: Tally) -> list[SweptRun]:
         result = _unknown(run) if fate is None or fate.result is None else fate.result
         kept = await self._letter(run, fate, result)
         letter = kept if isinstance(kept, DeadLetter) else None
@@ -285,7 +238,7 @@ class Sweeper:
         return True
 
     async def _close(
-        self, run: Due, fate: Fate | None, result: RunResult, tally: _Tally, descent: Descent
+        self, run: Due, fate: Fate | None, result: RunResult, tally: Tally, descent: Descent
     ) -> bool:
         if self._audit is None:
             return False
@@ -356,13 +309,6 @@ class SweepActivities:
         """One sweep, with the worker's own client."""
         sweeper = Sweeper(activity.client(), self._audit, self._budget, delivery=self._delivery)
         return await sweeper.sweep(asked)
-
-
-def _told(failure: Exception) -> str:
-    """A failure in a line; what is not a known kind says what it is."""
-    text = clean_line(Redactor().text(str(failure)), 200)
-    known = isinstance(failure, RPCError | StoreError | ConfigError)
-    return text if known else f"{type(failure).__name__}: {text}"
 
 
 def _unknown(run: Due) -> RunResult:
