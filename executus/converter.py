@@ -22,14 +22,19 @@ from temporalio.converter import (
 from executus.data import Data
 from executus.digest import digest
 from executus.plan import Resolved, RunPlan
+from executus.result import RunResult
+from executus.state import LiveState
 
 JSON = (Data, str)
 """What no other part of the converter takes."""
+TOLD = frozenset({RunResult, LiveState})
+"""What a run tells of itself. While workers are upgraded a parent and its child, or a run and who
+reads it, may be of two versions: what a later one adds is left out here, and no error."""
 ENCODING = {"encoding": b"json/plain"}
 
 
 class SharedConverter(PydanticPayloadConverter):
-    """Reads and writes exactly what `PydanticPayloadConverter` does."""
+    """Reads and writes what `PydanticPayloadConverter` does, and reads what later versions tell."""
 
     def __init__(self) -> None:
         self.converters = _parts()
@@ -65,6 +70,8 @@ class _Json(PydanticJSONPlainPayloadConverter):
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:  # noqa: ANN401 - as in the base
         if not _is_data(type_hint):
             return super().from_payload(payload, type_hint)
+        if type_hint in TOLD:
+            return type_hint.model_validate_json(payload.data, extra="ignore")
         value = type_hint.model_validate_json(payload.data)
         if not isinstance(value, Resolved) or value.plan is None:
             return value

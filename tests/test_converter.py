@@ -2,8 +2,10 @@
 
 import gc
 import weakref
+from datetime import UTC, datetime
 
 import pytest
+from pydantic import ValidationError
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 
 from executus.contracts import RunKey
@@ -12,6 +14,9 @@ from executus.data import json_bytes
 from executus.limits import Defaults
 from executus.message import ImagePart, Message, TextPart
 from executus.plan import ModelTarget, Resolved, RunPlan
+from executus.request import RunRequest
+from executus.result import RunResult
+from executus.status import Status
 
 
 def resolved(name: str = "a") -> Resolved:
@@ -51,6 +56,23 @@ def test_runs_of_one_plan_share_it_while_there_are_any():
     del first, second
     gc.collect()
     assert kept() is None
+
+
+def test_what_a_run_of_a_later_version_tells_is_read_and_what_it_is_given_is_not():
+    now = datetime.now(UTC)
+    told = {
+        "run_id": "r",
+        "status": "ok",
+        "reason": "answer",
+        "started_at": now,
+        "ended_at": now,
+        "what_a_later_version_adds": 1,
+    }
+    ours = SharedConverter()
+    result = ours.from_payload(ours.to_payload(told), RunResult)
+    assert (result.run_id, result.status) == ("r", Status.OK)
+    with pytest.raises(ValidationError, match="what_a_later_version_adds"):
+        ours.from_payload(ours.to_payload(told), RunRequest)
 
 
 def test_a_refusal_is_read_as_it_is():

@@ -9,6 +9,7 @@ from temporalio import workflow
 
 from executus.contracts import RaiseLimits
 from executus.question import Answer, Decision
+from executus.redact import Redactor
 from executus.sanitize import clean_line
 from executus.status import Reason, Status
 from executus.steer import MAX_BY, MAX_STEER, SteerReceipt, SteerRequest
@@ -19,6 +20,7 @@ UNNAMED, NATIVE = "unknown, signal", "unknown, native cancel"
 """Who cancelled a run, when nobody said so."""
 NO_REASON = "no reason given"
 MAX_REASON_CHARACTERS = 500
+MAX_REASON_READ = 10 * MAX_REASON_CHARACTERS
 TEXTS = "one text and, optionally, who says it"
 
 
@@ -54,14 +56,13 @@ class Controls:
     def cancel(self, said: Sequence[object]) -> None:
         """The signal arrived; `said` is what came with it."""
         why, by = _texts(said) or ("", "")
-        why = clean_line(why, MAX_REASON_CHARACTERS)
         who = f"cancelled by {by}" if by else "cancelled"
-        text = f"{who}: {why or NO_REASON}"
+        text = f"{who}: {_reason(why) or NO_REASON}"
         self.stop(Status.CANCELLED, Reason.CANCEL_SIGNAL, text, by=by or UNNAMED)
 
     def cancelled(self) -> None:
         """A native cancel arrived: Temporal tells a workflow why, but not by whom."""
-        text = f"cancelled: {workflow.cancellation_reason() or NO_REASON}"
+        text = f"cancelled: {_reason(workflow.cancellation_reason() or '') or NO_REASON}"
         self.stop(Status.CANCELLED, Reason.CANCEL_REQUEST, text, by=NATIVE)
 
     # -- steer ---------------------------------------------------------------------------------
@@ -168,6 +169,11 @@ def _texts(said: Sequence[object]) -> tuple[str, str] | None:
     if more or not said or not isinstance(text, str) or not isinstance(by, str):
         return None
     return text, clean_line(by, MAX_BY)
+
+
+def _reason(why: str) -> str:
+    """Why somebody stopped a run, as its result and record say it: a line without secrets."""
+    return clean_line(Redactor().text(why[:MAX_REASON_READ]), MAX_REASON_CHARACTERS)
 
 
 def _told(said: Sequence[object]) -> str:

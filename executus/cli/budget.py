@@ -164,9 +164,11 @@ def show(*, scope: str | None, database: str | None) -> None:
             click.echo(line)
         return
     newest = {(cap.scope, cap.window, cap.currency): cap for cap in with_database(database, caps)}
-    for key in sorted(newest):
-        if newest[key].verdict != "removed":
-            click.echo(_cap_line(newest[key]))
+    kept = [newest[key] for key in sorted(newest) if newest[key].verdict != "removed"]
+    for cap in kept:
+        click.echo(_cap_line(cap))
+    if not kept:
+        click.echo("no caps", err=True)
 
 
 async def _scope_lines(desk: SqlBudget, scope: str) -> list[str]:

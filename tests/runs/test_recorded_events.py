@@ -68,6 +68,23 @@ async def test_the_audit_says_who_cancelled_and_why(env, how):
     assert content["reason"] == ("cancel_request" if how == "native" else "cancel_signal")
 
 
+@pytest.mark.parametrize("how", ["signal", "native"])
+async def test_a_secret_in_a_reason_shows_nowhere(env, how):
+    secret = "sk-canary-0123456789abcdefghij"
+    async with kit(env) as k:
+        handle = await working(k)
+        if how == "native":
+            await handle.cancel(reason=f"the key\n{secret} leaked{'!' * 9_000}")
+        else:
+            await k.runs.cancel(handle.id, f"the key\n{secret} leaked{'!' * 900}", by="ann")
+        error = (await k.outcome(handle.id)).result.error
+        assert "leaked" in error
+        assert secret not in error
+        assert "\n" not in error
+        assert len(error) < 600
+        assert secret not in str(await events(k, handle.id, "stop"))
+
+
 async def test_the_command_cancels_in_the_name_of_its_user(env):
     address = env.client.service_client.config.target_host
     client = await Client.connect(address)

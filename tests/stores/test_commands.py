@@ -78,7 +78,7 @@ def test_the_command_that_is_named_migrates_the_database_that_was_given(
     named = err.partition("run `executus ")[2].partition("`")[0].split()
     assert named == ["migrate", "--database", "sqlite:///new.db"]
     assert "applied" in say(*named)[1]
-    assert say("budget", "show", "--database", "sqlite:///new.db") == (0, "", "")
+    assert say("budget", "show", "--database", "sqlite:///new.db") == (0, "", "no caps\n")
 
 
 def test_the_command_that_is_named_holds_no_password() -> None:
