@@ -109,22 +109,30 @@ async def _start(place: Bed, name: str) -> tuple[float, float]:
 async def _memory(place: Bed, name: str, many: int) -> float:
     """Bytes for each run more."""
     async with place.worker(name, BENCH_TOOL_QUEUE="nowhere", BENCH_CACHED=CACHED) as worker:
-        handles = [await _idle(place, worker) for _ in range(FEW)]
+        handles = await _idle(place, worker, FEW)
         few = await _settled(worker)
-        handles += [await _idle(place, worker) for _ in range(many - FEW)]
+        handles += await _idle(place, worker, many - FEW)
         grown = await _settled(worker) - few
         for handle in handles:
             await handle.terminate("bench: done")
         return grown / (many - FEW)
 
 
-async def _idle(place: Bed, worker: Worker) -> WorkflowHandle[Any, Any]:
-    """A run that waits for its tool, whose model call is done."""
-    done = await place.served()
-    handle = await place.start(worker.system, worker.queue, 1, 1_000, idle=True)
-    while await place.served() == done:  # noqa: ASYNC110 - the provider is another process
-        await asyncio.sleep(0.005)
-    return handle
+async def _idle(place: Bed, worker: Worker, many: int) -> list[WorkflowHandle[Any, Any]]:
+    """Runs that wait for their tool, whose model calls are done.
+
+    Ten at a time: a run waits 60 s for a tool's worker, and one by one a slow machine took longer.
+    """
+    handles: list[WorkflowHandle[Any, Any]] = []
+    while len(handles) < many:
+        done = await place.served()
+        now = range(min(10, many - len(handles)))
+        handles += [
+            await place.start(worker.system, worker.queue, 1, 1_000, idle=True) for _ in now
+        ]
+        while await place.served() < done + len(now):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.005)
+    return handles
 
 
 async def _settled(worker: Worker) -> int:
