@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio import activity
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingChildExecutionInfo
-from temporalio.client import Client, WorkflowQueryFailedError
-from temporalio.exceptions import FailureError
+from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from executus.activities.heartbeat import is_mark, quiet_seconds
 from executus.contracts import AGENT_RUN, CRITIC, QUERY_STATE
 from executus.critic_view import PendingWork
+from executus.pending import last_failure
 from executus.redact import Redactor
 from executus.sanitize import clean_line, json_text
 from executus.state import LiveState
@@ -88,18 +88,10 @@ async def _describe(run_id: str, pulse: Pulse) -> None:
         details: Sequence[object] = await client.data_converter.decode(
             pending.heartbeat_details.payloads
         )
-        pulse.note(_work(pending, details, await _failure(pending, client), pulse))
+        pulse.note(_work(pending, details, await last_failure(client, pending), pulse))
     for child in raw.pending_children:
         if child.workflow_type_name == AGENT_RUN and pulse.runs < MAX_RUNS:
             await _child(child, pulse)
-
-
-async def _failure(pending: PendingActivityInfo, client: Client) -> str:
-    """What its last attempt failed with; a host's codec may have encrypted that."""
-    if not pending.HasField("last_failure"):
-        return ""
-    decoded = await client.data_converter.decode_failure(pending.last_failure)
-    return decoded.message if isinstance(decoded, FailureError) else str(decoded)
 
 
 def _work(

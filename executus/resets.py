@@ -19,11 +19,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from executus.audit import AuditRow, execution_of, in_execution, step_of
 from executus.contracts import COMPACT, CRITIC, MODEL, TOOL_PREFIX
+from executus.stores.canonical import EPOCH, micros
 
 RPC_TIMEOUT = timedelta(seconds=5)
 MAX_ABOVE = 1_000
 """Executions that are followed back along continue-as-new."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STEPS = (MODEL, COMPACT, CRITIC)
 
 
@@ -115,7 +115,7 @@ class Descent:
             content={
                 "base": self.named(reset.history[-1]),
                 "line": [self.named(execution) for execution in reset.line],
-                "fork_at": (reset.fork_at - EPOCH) // timedelta(microseconds=1),
+                "fork_at": micros(reset.fork_at),
                 "back": list(back),
             },
         )

@@ -70,6 +70,11 @@ class Allowance:
         """Whether no token and no money has to be counted."""
         return self.tokens is None and self.micro_usd is None
 
+    @property
+    def under_way(self) -> Stake:
+        """All that may still be taken of what is left."""
+        return self.steps.plus(self.judge.tokens, self.judge.micro_usd)
+
     def beside(self, targets: Sequence[ModelTarget], max_output_tokens: int) -> "Allowance":
         """The same limits, for a call of another kind."""
         return replace(self, targets=targets, max_output_tokens=max_output_tokens)
@@ -94,18 +99,17 @@ class Allowance:
         least = min(MIN_OUTPUT_TOKENS, self.max_output_tokens)
         room = self.max_output_tokens
         if self.tokens is not None:
-            left = self.tokens - used - self.steps.tokens - self.judge.tokens
+            left = self.tokens - used - self.under_way.tokens
             room = min(room, self._fitting(left, tokens_in, 1, 1, keep=keep))
             if room < least:
                 text = f"token limit: {used} of {self.tokens} tokens used"
-                text += self._under_way(self.steps.tokens + self.judge.tokens)
+                text += self._and_under_way(self.under_way.tokens)
                 raise self._over(Reason.TOKEN_LIMIT, text, tokens_in)
         if self.micro_usd is None:
             return room
         if spent is None or any(target.price is None for target in self.targets):
             raise self._unpriced()
-        left = self.micro_usd - spent - self.steps.micro_usd - self.judge.micro_usd
-        left *= MILLION
+        left = (self.micro_usd - spent - self.under_way.micro_usd) * MILLION
         for price in (target.price for target in self.targets):
             if price is not None and (price.input or price.output or price.call):
                 rest = left - price.call * MILLION * (2 if keep else 1)
@@ -113,12 +117,12 @@ class Allowance:
                 room = min(room, cap)
         if room < least:
             text = f"cost limit: {spent} of {self.micro_usd} micro-USD spent"
-            text += self._under_way(self.steps.micro_usd + self.judge.micro_usd)
+            text += self._and_under_way(self.under_way.micro_usd)
             raise self._over(Reason.COST_LIMIT, text, tokens_in)
         return room
 
     @staticmethod
-    def _under_way(staked: int) -> str:
+    def _and_under_way(staked: int) -> str:
         return f", up to {staked} under way" if staked else ""
 
     @staticmethod

@@ -29,7 +29,7 @@ from executus.workflows.perform import QUEUE_WAIT, Options, perform
 from executus.workflows.pipeline import PhaseOver
 from executus.workflows.run import Run
 from executus.workflows.scope import wait_for_end
-from executus.workflows.tool_calls import ToolCalls
+from executus.workflows.tool_calls import ToolCalls, call_step
 
 MODEL_SLACK = 10.0
 """Seconds from a model call's own time-out, kept by the worker, to Temporal's for a dead worker."""
@@ -298,12 +298,12 @@ class TemporalEngine:
         except asyncio.CancelledError:
             self._place(iteration, sorted(results))
             for ordinal, call in enumerate(calls, 1):
-                part = results.get(ordinal) or self._tools.lost(f"m{iteration}.t{ordinal}", call)
+                part = results.get(ordinal) or self._tools.lost(call_step(iteration, ordinal), call)
                 self._run.transcript.append(Message(role="tool", parts=(part,)))
             raise
         self._place(iteration, range(1, len(calls) + 1))
         for ordinal, result in results.items():
-            if self._run.ledger.attempts[f"m{iteration}.t{ordinal}"]:
+            if self._run.ledger.attempts[call_step(iteration, ordinal)]:
                 self._made.append(result)
         return [results[ordinal] for ordinal in range(1, len(calls) + 1)]
 
@@ -311,7 +311,7 @@ class TemporalEngine:
         """Note where these results of a turn's calls are about to stand."""
         first = len(self._run.transcript)
         for ordinal in ordinals:
-            self._run.ledger.messages[f"m{iteration}.t{ordinal}"] = first + ordinal - 1
+            self._run.ledger.messages[call_step(iteration, ordinal)] = first + ordinal - 1
 
     def attached(self) -> list[Message]:
         """See `Engine.attached`."""

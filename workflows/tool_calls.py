@@ -47,6 +47,11 @@ MAX_KEY = 255
 """Characters of an idempotency key; what Stripe allows."""
 
 
+def call_step(iteration: int, ordinal: int) -> str:
+    """Step id of a call: which one, from 1, of a model turn."""
+    return f"m{iteration}.t{ordinal}"
+
+
 class ToolCalls:
     """Dispatches the calls of a run's model turns; lives in the workflow."""
 
@@ -124,7 +129,7 @@ class ToolCalls:
         results: dict[int, ToolResultPart],
         share: int,
     ) -> None:
-        step_id = f"m{iteration}.t{ordinal}"
+        step_id = call_step(iteration, ordinal)
         tool = self._tools.get(call.name)
         hidden = tool is not None and tool.secret_arguments
         given, problem = _arguments(call)
@@ -164,7 +169,7 @@ class ToolCalls:
         self, iteration: int, ordinal: int, call: ToolCallPart, answer: ToolResultPart
     ) -> ToolResultPart:
         """A call whose answer is known, as a step."""
-        step_id, tool = f"m{iteration}.t{ordinal}", self._tools.get(call.name)
+        step_id, tool = call_step(iteration, ordinal), self._tools.get(call.name)
         hidden = tool is not None and tool.secret_arguments
         summary = summarize_call(call.name, call.arguments, hidden, self._redactor)
         self._run.begin(step_id, contracts.tool_activity(call.name), summary)

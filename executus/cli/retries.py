@@ -9,6 +9,7 @@ import asyncio
 from temporalio.client import Client
 
 from executus.cli.live import View, duration, labelled
+from executus.pending import last_failure
 from executus.redact import Redactor
 from executus.sanitize import clean_line
 
@@ -77,9 +78,8 @@ class Retries:
         about = await self._client.get_workflow_handle(self._run_id).describe()
         found: dict[str, str] = {}
         for pending in about.raw_description.pending_activities:
-            if pending.HasField("last_failure"):
-                why = await self._client.data_converter.decode_failure(pending.last_failure)
+            text = await last_failure(self._client, pending)
+            if text:
                 name = clean_line(pending.activity_type.name.removeprefix("executus."), 100)
-                text = getattr(why, "message", "") or str(why)
                 found[name] = clean_line(Redactor().text(text), MAX_REASON)
         return found
