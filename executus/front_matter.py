@@ -1,37 +1,19 @@
 """Front matter: fields at the head of a Markdown file, YAML between `---` or TOML between `+++`.
 
-The YAML is read as people mean it, and as strangers may not abuse it: `no` and a date are texts (as
-in YAML 1.2), a key that stands twice is an error, and there are no anchors, which grow a small file
-into an endless one.
+The YAML is read by executus/yaml_text.py, which is imported for the first of it: a worker without
+agent files and skill packs starts faster without.
 """
 
 import json
 import re
 import tomllib
-from collections.abc import Hashable, Mapping
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-import yaml
-
-MAX_HEAD = 100_000
-"""Characters of front matter; the YAML parser takes a second for a million."""
 FRONT = re.compile(
     r"\A\ufeff?(?P<fence>---|\+\+\+)[ \t]*\r?\n"
     r"(?P<head>.*?)^(?P=fence)[ \t]*(?:\r?\n|\Z)(?P<body>.*)\Z",
     re.DOTALL | re.MULTILINE,
 )
-TAG = "tag:yaml.org,2002:"
-KNOWN_TAGS = tuple(TAG + name for name in ("str", "bool", "null", "int", "float", "seq", "map"))
-SCALARS = {
-    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    "null": (r"~|null|Null|NULL|", ("~", "n", "N", "")),
-    "int": (r"[-+]?(?:0|[1-9][0-9]{0,17})", "-+0123456789"),
-    "float": (
-        r"[-+]?(?:[0-9]+\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)",
-        "-+0123456789",
-    ),
-}
-"""Unquoted scalars that are no texts: tag, pattern, first characters."""
 OPENED = re.compile(r"\A\ufeff?(?:---|\+\+\+)[ \t]*\r?\n")
 
 
@@ -73,6 +55,17 @@ def parse_json(text: str) -> dict[str, object]:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
+def parse_yaml(text: str) -> dict[str, object]:
+    """A YAML mapping.
+
+    Raises:
+        ValueError: it does not parse, or is no mapping of names.
+    """
+    from executus import yaml_text  # noqa: PLC0415 - see above
+
+    return yaml_text.parse_yaml(text)
+
+
 def parse_toml(text: str) -> dict[str, object]:
     """A TOML document.
 
@@ -83,87 +76,3 @@ def parse_toml(text: str) -> dict[str, object]:
         return tomllib.loads(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
-
-
-def parse_yaml(text: str) -> dict[str, object]:
-    """A YAML mapping.
-
-    Raises:
-        ValueError: it does not parse, or is no mapping of names.
-    """
-    if len(text) > MAX_HEAD:
-        raise ValueError(f"{len(text):,} characters of YAML; the limit is {MAX_HEAD:,}")
-    try:
-        value: object = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        where = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
-        raise ValueError(f"{where}{error.problem or error.context or 'not YAML'}") from None
-    except yaml.YAMLError as error:
-        raise ValueError(str(error).partition("\n")[0]) from None
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):  # pyright: ignore[reportUnknownVariableType]
-        raise ValueError("not a mapping of field names to values")
-    return value  # pyright: ignore[reportUnknownVariableType]
-
-
-def dump_yaml(fields: Mapping[str, object]) -> str:
-    """Plain values as a YAML mapping that this module reads, and any other reader, as they are."""
-    text: str = yaml.dump(  # pyright: ignore[reportUnknownMemberType] - some stubs leave it open
-        dict(fields), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
-    )
-    return text
-
-
-def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    """`SCALARS` as the loader wants them: by first character."""
-    found: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-    for name, (pattern, firsts) in SCALARS.items():
-        for first in firsts:
-            found.setdefault(first, []).append((TAG + name, re.compile(f"^(?:{pattern})$")))
-    return found
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe, with the scalars of YAML 1.2's JSON schema, no tags and no anchors: see the module."""
-
-    yaml_implicit_resolvers = _resolvers()
-    yaml_constructors = {  # noqa: RUF012 - as the base has it
-        tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (*KNOWN_TAGS, None)
-    }
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """See base class; an alias is an error."""
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call] # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-            mark = cast("yaml.Mark", event.start_mark)  # pyright: ignore[reportUnknownMemberType]
-            raise yaml.MarkedYAMLError(None, None, "anchors and aliases are not read", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(
-        self, node: yaml.MappingNode, deep: bool = False
-    ) -> dict[Hashable, object]:
-        """See base class; a key that stands twice is an error."""
-        seen = set[str]()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    problem = f"`{key.value}` stands twice"
-                    raise yaml.MarkedYAMLError(None, None, problem, key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes what either version of YAML would take for something else than a text."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base has it
-        first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *ours]
-        for first, ours in (yaml.SafeDumper.yaml_implicit_resolvers | _resolvers()).items()
-    }
-
-    def ignore_aliases(self, data: object) -> bool:
-        """See base class; never an anchor."""
-        return True

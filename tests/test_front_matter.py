@@ -3,7 +3,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executus.front_matter import MAX_HEAD, dump_yaml, parse_yaml, split_document
+from executus.front_matter import parse_yaml, split_document
+from executus.yaml_text import MAX_YAML, dump_yaml
 
 
 def test_the_body_is_what_stands_below_without_blank_lines_around_it() -> None:
@@ -59,7 +60,7 @@ def test_a_scalar_is_what_a_person_meant(written: str, meant: object) -> None:
         ("---\n1: a\n---\n", "not a mapping"),
         ("---\na: \x07\n---\n", "special characters are not allowed"),
         ("---\na: " + "[" * 5_000 + "\n---\n", "nested too deep"),
-        ("---\na: " + "x" * MAX_HEAD + "\n---\n", "characters of YAML; the limit is 100,000"),
+        ("---\na: " + "x" * MAX_YAML + "\n---\n", "characters of YAML; the limit is 100,000"),
         ("+++\nfine = 1\na = \n+++\n", "line 3"),
         ("+++\na = " + "[" * 5_000 + "\n+++\n", "nested too deep"),
     ],

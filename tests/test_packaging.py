@@ -80,10 +80,10 @@ def test_importing_executus_loads_no_provider_store_or_command_line() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_host_without_mcp_servers_loads_nothing_of_the_package() -> None:
+def test_a_host_without_mcp_servers_and_packs_loads_nothing_for_them() -> None:
     done = python(
         "import sys, executus.plugin, executus.cli.compose\n"
-        "print([m for m in ('mcp', 'mcp_types', 'starlette') if m in sys.modules])"
+        "print([m for m in ('mcp', 'mcp_types', 'starlette', 'yaml') if m in sys.modules])"
     )
     assert done.stdout.strip() == "[]", done.stderr
 

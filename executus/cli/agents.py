@@ -19,7 +19,6 @@ from executus.cli.compose import agents_option, app_option, compose, load_app, w
 from executus.cli.text import LINE
 from executus.contracts import ResolveInput
 from executus.errors import ConfigError
-from executus.front_matter import dump_yaml
 from executus.mcp import McpServer
 from executus.mcp.names import reference
 from executus.plugin import ExecutusPlugin
@@ -27,6 +26,7 @@ from executus.sanitize import clean_line
 from executus.settings import load_settings
 from executus.tools import Tool
 from executus.tools.caller import Caller, safe_for
+from executus.yaml_text import dump_yaml
 
 PROMPT = "system_prompt"
 ANYBODY = "anonymous"

@@ -7,8 +7,8 @@ from executus.agent import RunnableAgent
 from executus.agents import is_agent_file, load_agent
 from executus.errors import ConfigError
 from executus.fields_file import MAX_FILE_BYTES
-from executus.front_matter import dump_yaml
 from executus.limits import Limits
+from executus.yaml_text import dump_yaml
 
 RICH = RunnableAgent(
     name="a",
