@@ -27,7 +27,7 @@ from executus.step import StepStatus
 from executus.summary import call_line, summarize_call
 from executus.workflows.approval import Approval
 from executus.workflows.clock import SLACK
-from executus.workflows.delegation import Delegation, Refused, child_text
+from executus.workflows.delegation import OVERHEAD_BYTES, Delegation, Refused, child_text
 from executus.workflows.loop import RUN_STATUS
 from executus.workflows.perform import QUEUE_WAIT, Options, perform, perform_local
 from executus.workflows.run import Run
@@ -52,6 +52,12 @@ def call_step(iteration: int, ordinal: int) -> str:
     return f"m{iteration}.t{ordinal}"
 
 
+def result_cap(tool: ToolDef) -> int:
+    """JSON bytes that one call brings at most; a child's whole result stands in this history."""
+    cap = json_cap(tool.result_bytes)
+    return max(cap, tool.result_bytes + OVERHEAD_BYTES) if tool.agent else cap
+
+
 class ToolCalls:
     """Dispatches the calls of a run's model turns; lives in the workflow."""
 
@@ -62,7 +68,7 @@ class ToolCalls:
         self._delegation = Delegation(run, plan)
         self._approval = Approval(run, plan, redactor)
         self._tools = {tool.name: tool for tool in plan.tools}
-        cap = max((json_cap(tool.result_bytes) for tool in plan.tools), default=1)
+        cap = max(map(result_cap, plan.tools), default=1)
         shown = max((encoded(tool.image_bytes) for tool in plan.tools), default=0)
         # What brings images goes through a narrower door as well, and the rest has less room.
         room = MAX_BATCH_BYTES - (IMAGE_BATCH_BYTES if shown else 0)

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr
 from pydantic_core import to_json
 
+from executus.agent import RunnableAgent
 from executus.digest import digest
 from executus.images import OUTPUT_BYTES, encoded, json_cap, json_room
 from executus.message import ImagePart, Message
+from executus.plan import ToolDef
 from executus.redact import Redactor
 from executus.sanitize import cap_text
 from executus.tools import ToolContext, ToolError, ToolRetry, tool
@@ -29,7 +31,8 @@ from executus.tools.context import Secrets
 from executus.tools.invoke import invoke
 from executus.tools.tool import Tool
 from executus.tools.value import CHUNK, cap_result
-from executus.workflows.tool_calls import MAX_BATCH_BYTES
+from executus.workflows.delegation import OVERHEAD_BYTES
+from executus.workflows.tool_calls import MAX_BATCH_BYTES, result_cap
 
 from .calls import call, context
 
@@ -540,3 +543,13 @@ def test_a_batch_of_the_widest_results_stays_under_3_mb(filling: str, limit: int
     text = cap_result(filling * 600_000, limit, json_limit=json_room(limit, ())).text
     assert len(to_json(text)) <= json_cap(limit)
     assert max(1, MAX_BATCH_BYTES // json_cap(limit)) * len(to_json(text)) <= MAX_BATCH_BYTES
+
+
+@pytest.mark.parametrize("limit", [256, 8_192, 65_536, 524_288])
+def test_a_batch_of_whole_child_results_stays_under_3_mb(limit: int) -> None:
+    """Small results once let 64 children end at once, whose steps and numbers took 4.3 MB."""
+    agent = RunnableAgent(name="child")
+    tool = ToolDef(name="agent__child", parameters={}, digest="", result_bytes=limit, agent=agent)
+    at_once = min(64, MAX_BATCH_BYTES // result_cap(tool))
+    assert at_once >= 2
+    assert at_once * (limit + OVERHEAD_BYTES) <= MAX_BATCH_BYTES
