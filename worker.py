@@ -15,6 +15,7 @@ from executus.cli.signals import stop_event
 from executus.connect import connect, load_profile
 from executus.errors import UserError
 from executus.plugin import ExecutusPlugin
+from executus.prometheus import serve_metrics
 from executus.settings import load_settings
 from executus.tools import tool
 
@@ -30,7 +31,8 @@ async def main() -> None:
     settings = load_settings()
     editor = RunnableAgent(name="editor", tools=("word_count",), model_tier="fast")
     plugin = ExecutusPlugin(agents=[editor], tools=[word_count])
-    client = await connect(load_profile(), plugins=[plugin])
+    runtime = serve_metrics(settings.metrics_address)
+    client = await connect(load_profile(), plugins=[plugin], runtime=runtime)
     async with Worker(client, task_queue=settings.task_queue):
         print(f"serving task queue {settings.task_queue}", flush=True)
         await stop_event().wait()

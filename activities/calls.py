@@ -20,6 +20,7 @@ from executus.budget import BudgetCall, BudgetDecision, BudgetMeter
 from executus.contracts import BUDGET_DENIED, MODEL_ERROR, ModelFailure, RunKey
 from executus.errors import ModelError
 from executus.estimate import text_tokens, tool_tokens
+from executus.metrics import count_model_call, count_reply
 from executus.models.chain import Answer, AttemptMemory, ChainFailed, answer
 from executus.models.provider import ModelReply, ModelRequest
 from executus.plan import ModelTarget, Price, RunPlan
@@ -176,7 +177,22 @@ class ModelCalls:
         return reply
 
     async def _complete(self, target: ModelTarget, request: ModelRequest) -> ModelReply:
-        """Call the provider; a bug in a host's own one is a failed target, not a lost step."""
+        """Call the provider, and count what came of it."""
+        meter, begun, outcome = activity.metric_meter(), time.monotonic(), "cancelled"
+        try:
+            reply = await self._reply(target, request)
+            outcome = "ok"
+        except ModelError as error:
+            outcome = error.fault
+            raise
+        finally:
+            count_model_call(meter, target.spec, outcome, time.monotonic() - begun)
+        self.cost_micro_usd = self._host.models.cost(target.spec, reply.usage)
+        count_reply(meter, target.spec, reply.usage, self.cost_micro_usd)
+        return reply
+
+    async def _reply(self, target: ModelTarget, request: ModelRequest) -> ModelReply:
+        """A bug in a host's own provider is a failed target, not a lost step."""
         try:
             provider = self._host.models.provider(target.provider)
             reply = await provider.complete(request, self.progress)
@@ -189,7 +205,6 @@ class ModelCalls:
         if not isinstance(reply, ModelReply):  # pyright: ignore[reportUnnecessaryIsInstance] - for hosts without a type checker
             made = type(reply).__name__
             raise ModelError(f"the provider returned {made}, not a ModelReply", fault="unknown")
-        self.cost_micro_usd = self._host.models.cost(target.spec, reply.usage)
         return reply
 
 

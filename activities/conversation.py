@@ -19,6 +19,7 @@ from temporalio.exceptions import ApplicationError
 from executus.contracts import QUERY_PLAN, QUERY_TRANSCRIPT, RunKey
 from executus.digest import chain, digest
 from executus.message import Message
+from executus.metrics import count_load
 from executus.models.provider import WireMessage
 from executus.plan import RunPlan
 from executus.transcript import EMPTY, Cursor, TranscriptPage
@@ -33,8 +34,6 @@ MESSAGE_BYTES = 1_800
 """What a message takes besides its text, which is there twice: as text and as request bytes."""
 PLANS = 256
 """Plans kept."""
-LOADS = "executus_transcript_loads"
-"""Counter: transcripts that a step needed, by `source`: `memory` (a hit) or `workflow`."""
 
 T = TypeVar("T")
 Name = tuple[RunKey, str]
@@ -194,9 +193,7 @@ class Conversations:
 
 def _count(source: str) -> None:
     if activity.in_activity():
-        meter = activity.metric_meter()
-        counter = meter.create_counter(LOADS, "Transcripts that a step of a run needed.")
-        counter.add(1, {"source": source})
+        count_load(activity.metric_meter(), source)
 
 
 def _measured(message: Message) -> tuple[str, int]:

@@ -82,6 +82,7 @@ class Resolve:
         plan = RunPlan(
             agent_id=agent.identity,
             agent_name=agent.name,
+            registered=agent.name in self._host.agents,
             system_prompt=clean_text("\n\n".join(text for text in prompt if text)),
             targets=every_target(phases) or self._targets(bounds.model_tier),
             summary_targets=self._summary_targets(bounds),

@@ -22,6 +22,7 @@ from executus.digest import digest
 from executus.files import FileScope
 from executus.images import attached_message, json_room, text_room
 from executus.message import Message, ToolOutcome, ToolResultPart
+from executus.metrics import count_tool_call
 from executus.rows import hidden, in_phase, tool_row
 from executus.steer import TOOL_STEER
 from executus.summary import summarize_call, summarize_result
@@ -91,7 +92,7 @@ class ToolActivities:
         told = Told()
         context = self._context(tool, step, attempt, told)
         async with contextlib.nullcontext() if activity.info().is_local else beating(told.last):
-            result = await self._result(tool, step, context)
+            result = await self._counted(tool, step, context)
         images = tuple(context.images) if result.outcome == "ok" else ()
         output = ToolOutput(
             result=result,
@@ -120,6 +121,19 @@ class ToolActivities:
             files=RunFiles(store, scope, _scopes(step)),
             image_bytes=tool.image_bytes,
         )
+
+    async def _counted(self, tool: Tool, step: ToolInput, context: ToolContext) -> ToolResultPart:
+        begun, outcome = time.monotonic(), "retry"
+        try:
+            result = await self._result(tool, step, context)
+            outcome = result.outcome
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            seconds = time.monotonic() - begun
+            count_tool_call(activity.metric_meter(), tool.name, outcome, seconds)
+        return result
 
     async def _result(self, tool: Tool, step: ToolInput, context: ToolContext) -> ToolResultPart:
         mine = tool.definition(step.result_bytes)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, Plugin
 from temporalio.envconfig import ClientConfigProfile
+from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
 from executus.errors import ConfigError
@@ -49,9 +50,15 @@ def load_profile() -> ClientConfigProfile:
 
 
 async def connect(
-    profile: ClientConfigProfile, *, plugins: Sequence[Plugin] = (), seconds: float = 10.0
+    profile: ClientConfigProfile,
+    *,
+    plugins: Sequence[Plugin] = (),
+    seconds: float = 10.0,
+    runtime: Runtime | None = None,
 ) -> Client:
     """Connect within `seconds`, and check that the namespace is there.
+
+    `runtime`: Temporal's, where metrics are wanted (`executus.prometheus`); None = its default.
 
     Raises:
         ConfigError: Nothing answers, or not as Temporal does; names the address and the way out.
@@ -62,7 +69,7 @@ async def connect(
     way_out = SET if profile.address else UNSET
     try:
         async with asyncio.timeout(seconds):
-            client = await Client.connect(**config, plugins=plugins)
+            client = await Client.connect(**config, plugins=plugins, runtime=runtime)
             await _check_namespace(client)
     except TimeoutError:
         why = f"no answer within {seconds:g} s"

@@ -137,6 +137,8 @@ class RunPlan(Data):
     """For budgets and audit."""
     agent_name: str
     """For people."""
+    registered: bool = Field(default=False, exclude_if=empty)
+    """Whether the host has an agent of this name: then it is a label of metrics."""
     system_prompt: str = ""
     """Host header and agent prompt, joined."""
     targets: tuple[ModelTarget, ...]

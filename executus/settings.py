@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     """Address of the Temporal UI of a server that is not ours, so that links can be shown."""
     connect_seconds: float = Field(default=10.0, gt=0, le=300)
     """Seconds to wait for Temporal to answer."""
+    metrics_address: str | None = Field(default=None, pattern=r"^[^\s/]+:\d{1,5}$")
+    """Where a worker answers Prometheus, `127.0.0.1:9464`; see docs/metrics.md. None = nowhere."""
     max_cached_workflows: int = Field(default=CACHED_WORKFLOWS, ge=0, le=10_000)
     """Runs kept in a worker's memory between steps. One takes 0.25 MB and twice its transcript
     (measured): 200 are 50 MB while they are short, and 1.3 GB when each has 3 MB. A run that is not

@@ -8,6 +8,7 @@ from temporalio import workflow
 from executus.audit import AuditClose
 from executus.data import json_bytes
 from executus.files import FileRef
+from executus.metrics import count_run
 from executus.result import RunResult
 from executus.sanitize import cap_text, clean_text, json_text
 from executus.workflows.checkpoints import is_stale, save
@@ -34,6 +35,7 @@ async def close_run(run: Run, ending: Ending) -> RunResult:
         await workflow.wait_condition(workflow.all_handlers_finished)
     run.stage = "closed"
     run.changed()
+    count_run(workflow.metric_meter(), run.agent_label, result)
     return fit_steps(result, run.ledger, _room(run))
 
 

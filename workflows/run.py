@@ -18,6 +18,7 @@ from executus.files import MAX_ROOTS, FileRef, FileScope
 from executus.invocation import Invocation
 from executus.limits import Defaults
 from executus.message import Message
+from executus.metrics import NO_AGENT, OF_CALLER
 from executus.plan import Port, RunPlan
 from executus.request import RunRequest
 from executus.result import MAX_RESULT_FILES
@@ -250,6 +251,13 @@ class Run:
         return audit_opening(self.key, self.request, self.plan, self.clock.started_at)
 
     # -- what can be seen ----------------------------------------------------------------------
+
+    @property
+    def agent_label(self) -> str:
+        """The agent in metrics: its name, where that is the host's and not the caller's."""
+        if self.plan is None:
+            return NO_AGENT
+        return self.plan.agent_name if self.plan.registered else OF_CALLER
 
     def state(self, steps: int = STATE_STEPS) -> LiveState:
         """The run at this moment, with so many of its newest steps."""

@@ -25,6 +25,7 @@ from executus.cli.signals import stop_event
 from executus.cli.text import ID
 from executus.connect import connect, load_profile
 from executus.errors import ConfigError
+from executus.prometheus import serve_metrics
 from executus.settings import Settings, load_settings
 
 logger = logging.getLogger("executus.worker")
@@ -82,9 +83,13 @@ async def serve(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(composition.close)
         await composition.plugin.check_stores()
+        runtime = serve_metrics(settings.metrics_address)
         place = await stack.enter_async_context(open_place(settings))
         client = await connect(
-            place.profile, plugins=[composition.plugin], seconds=settings.connect_seconds
+            place.profile,
+            plugins=[composition.plugin],
+            seconds=settings.connect_seconds,
+            runtime=runtime,
         )
         serving = Worker(
             client,
@@ -116,5 +121,6 @@ def _log(what: str, *, place: Place, settings: Settings) -> None:
         "address": place.profile.address,
         "namespace": place.profile.namespace or "default",
         "task_queue": settings.task_queue,
+        **({"metrics": settings.metrics_address} if settings.metrics_address else {}),
     }
     logger.info(what, extra={"executus": context | ({"ui": place.ui} if place.ui else {})})

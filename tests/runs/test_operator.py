@@ -12,9 +12,9 @@ from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from executus import Invocation, Reason, RunnableAgent, RunRequest, Status
-from executus.activities.conversation import LOADS
 from executus.converter import SharedConverter
 from executus.errors import ConfigError, ModelError
+from executus.metrics import LOADS
 from executus.models.registry import Models
 from executus.models.scripted import Scripted, call, calls, hang, say
 from executus.phase import Phase
