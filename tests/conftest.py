@@ -13,6 +13,7 @@ from bench.postgres import Postgres, running
 from executus.garbage import keep_loaded
 from executus.server_program import DYNAMIC_CONFIG, find_program
 from executus.stores.database import Database
+from executus.testing import time_skipping_server
 
 DEV_ARGS = [arg for value in DYNAMIC_CONFIG for arg in ("--dynamic-config-value", value)]
 
@@ -27,10 +28,7 @@ def temporal_program() -> str:
 @pytest.fixture(scope="session")
 async def server() -> AsyncIterator[WorkflowEnvironment]:
     """A dev server whose workflows each have a virtual clock: hours pass in milliseconds."""
-    async with await WorkflowEnvironment.start_time_skipping_v2(
-        dev_server_existing_path=temporal_program(),
-        dev_server_extra_args=[*DEV_ARGS, "--log-level", "error"],
-    ) as environment:
+    async with time_skipping_server() as environment:
         yield environment
 
 

@@ -18,6 +18,7 @@ from executus.ports import Critic, Files, Ports
 from executus.result import RunResult
 from executus.runs import Runs
 from executus.stores.memory import MemoryAudit, MemoryBudget
+from executus.testing import activities
 from executus.tools import Tool
 
 HISTORIES: list[WorkflowHistory] = []
@@ -90,14 +91,6 @@ class Outcome:
     def close(self) -> str:
         """How the workflow closed: COMPLETED, FAILED, CANCELED ..."""
         return event_name(self.history.events[-1]).removeprefix("WORKFLOW_EXECUTION_")
-
-
-def activities(history: WorkflowHistory) -> list[str]:
-    return [
-        event.activity_task_scheduled_event_attributes.activity_type.name
-        for event in history.events
-        if event.HasField("activity_task_scheduled_event_attributes")
-    ]
 
 
 def event_name(event: Any) -> str:

@@ -19,10 +19,11 @@ from executus.ports import Ports
 from executus.stores.blobs import FolderBlobs
 from executus.stores.file_store import FileStore
 from executus.stores.memory import MemoryAudit, MemoryBudget
+from executus.testing import activities
 from executus.tools import tool
 from executus.workflows.delegation import OVERHEAD_BYTES
 
-from .kit import Outcome, activities, assert_closed_once, kit
+from .kit import Outcome, assert_closed_once, kit
 from .test_long_runs import chain
 
 LONG = 600

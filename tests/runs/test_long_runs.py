@@ -16,11 +16,12 @@ from executus.errors import ConfigError
 from executus.limits import Defaults
 from executus.message import Message
 from executus.models.scripted import call, calls, hang, say
+from executus.testing import activities
 from executus.tools import ToolContext, tool
 from executus.transcript import Transcript, TranscriptPage, view
 from executus.workflows.handover import shown
 
-from .kit import activities, assert_closed_once, event_name, kit
+from .kit import assert_closed_once, event_name, kit
 
 
 @tool(effect="pure")

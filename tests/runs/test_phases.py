@@ -11,9 +11,10 @@ from executus.limits import Defaults
 from executus.models.scripted import call, fail, hang, say
 from executus.origin import Origin
 from executus.phase import Phase
+from executus.testing import activities
 from executus.tools import tool
 
-from .kit import activities, assert_closed_once, kit
+from .kit import assert_closed_once, kit
 from .test_critic import OWN, Own
 from .test_long_runs import chain
 
