@@ -1,9 +1,30 @@
-"""Read Retry-After, the way every HTTP answer may say when to come again."""
+"""When the other side asks to come again: the header Retry-After, or its words."""
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+
+SPOKEN = re.compile(
+    r"(?:retry|try again) (?:in|after) "
+    r"(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,9}(?:\.\d{1,9})?) ?(ms|s(?:ec(?:ond)?s?)?)\b)?",
+    re.IGNORECASE,
+)
+"""`7m12.5s`, `129ms`, `26 seconds`."""
+
+
+def spoken_wait(words: str) -> float | None:
+    """Seconds to wait that an error's message asks for, or None.
+
+    OpenAI, Azure, Google and Groq say it there, some of them only there.
+    """
+    found = SPOKEN.search(words)
+    if found is None or not any(found.groups()):
+        return None
+    hours, minutes, last = (float(found[n] or 0) for n in (1, 2, 3))
+    unit = 1000 if (found[4] or "").lower() == "ms" else 1
+    return hours * 3600 + minutes * 60 + last / unit
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

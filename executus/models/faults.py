@@ -10,6 +10,7 @@ what happened                                         fault
 our own time limit, a transport timeout               timeout
 no connection, or lost in the middle                  connection (`sent=False` when never made)
 429 with a spend or quota code or text, 402           provider_quota
+429, 413 for a request over a limit on its size       unsupported (by this target)
 429 otherwise                                         rate_limited
 400, 413, 422 about the context length                context_overflow
 400, 422 about something the model cannot do          unsupported
@@ -30,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from executus.errors import ModelError, ModelFault
 from executus.models.loose import is_object, obj, text
 from executus.redact import Redactor
-from executus.retry_after import retry_after
+from executus.retry_after import retry_after, spoken_wait
 from executus.sanitize import clean_line
 
 MAX_MESSAGE = 500
@@ -89,10 +90,15 @@ SPEND = re.compile(
     r"spend|quota|billing|credit balance|out of credits|insufficient funds", re.IGNORECASE
 )
 OVERFLOW = re.compile(
-    r"context_length_exceeded|context (?:length|window)|prompt is too long|input is too long"
-    r"|maximum context|too many (?:input )?tokens|reduce the length",
+    r"context[_ ](?:length|window|size|limit)|(?:prompt|input) is too long"
+    r"|maximum (?:context|prompt length|model length)|too many (?:input )?tokens"
+    r"|token count\b.{0,40}\bexceeds|exceeded model token limit|reduce the length"
+    r"|inputs`? tokens \+ `?max_new_tokens`? must be",
     re.IGNORECASE,
 )
+"""How OpenAI, Anthropic, Google, xAI, Mistral, Groq, Moonshot, vLLM, TGI and llama.cpp say it."""
+OVER_LIMIT = re.compile(r"request too large for", re.IGNORECASE)
+"""A request of more tokens than a minute has (OpenAI's 429, Groq's 413): it never passes there."""
 INCAPABLE = re.compile(
     r"(?:does not|doesn't|do not) support|not supported (?:by|with|for) (?:this|the) model",
     re.IGNORECASE,
@@ -170,8 +176,10 @@ def from_payload(
         status, shown = _stands_for(error, words), None
     else:
         shown = status
-    said = text(error.get("message")) or fallback
+    said = (text(error.get("message")) or fallback)[: MAX_MESSAGE * 8]
     wish = retry_after(headers or {})
+    if wish is None and status == 429:  # noqa: PLR2004 - HTTP
+        wish = spoken_wait(said)
     fault = _fault(status, words, said, has_wish=wish is not None)
     label = f"{provider} answered {status}" if shown else f"{provider} broke off"
     return ModelError(
@@ -183,6 +191,8 @@ def _fault(status: int, words: frozenset[str], said: str, *, has_wish: bool) -> 
     everything = f"{said} {' '.join(words)}"
     if status == 402 or words & QUOTA_CODES:  # noqa: PLR2004 - HTTP, as below
         return "provider_quota"
+    if status in (413, 429) and OVER_LIMIT.search(said):
+        return "unsupported"
     if status == 429:  # noqa: PLR2004
         return "provider_quota" if not has_wish and SPEND.search(said) else "rate_limited"
     if status == 404 or words & MODEL_CODES:  # noqa: PLR2004

@@ -35,6 +35,20 @@ from tests.provider_server.wires import Api, events
 
 LONG = "This model's maximum context length is 128000 tokens"
 
+OVERFLOWS = list(
+    enumerate(
+        (
+            "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000",
+            "The input token count (1196265) exceeds the maximum number of tokens allowed.",
+            "the request exceeds the available context size, try increasing it",
+            "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+            "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
+            "Invalid request: Your request exceeded model token limit: 131072",
+            "prompt token count of 81000 exceeds the limit of 64000",
+            "`inputs` tokens + `max_new_tokens` must be <= 8193.",
+        )
+    )
+)
 TABLE: dict[str, tuple[Reply, ModelFault, float | None]] = {
     "429 with seconds": (status(429, headers={"retry-after": "1"}), "rate_limited", 1.0),
     "429 with 120 s": (status(429, headers={"retry-after": "120"}), "rate_limited", 120.0),
@@ -84,6 +98,43 @@ TABLE: dict[str, tuple[Reply, ModelFault, float | None]] = {
     ),
     "400 prompt": (status(400, "prompt is too long: 201 tokens"), "context_overflow", None),
     "400 images": (status(400, "This model does not support images"), "unsupported", None),
+    **{f"overflow {n}": (status(400, said), "context_overflow", None) for n, said in OVERFLOWS},
+    "429 too large": (
+        status(429, "Request too large for gpt-x on tokens per min (TPM): Limit 3, Requested 4."),
+        "unsupported",
+        None,
+    ),
+    "413 too large": (
+        status(413, "Request too large for model `x` on tokens per minute (TPM): Limit 3"),
+        "unsupported",
+        None,
+    ),
+    "429 google": (
+        status(429, "You exceeded your current quota, check your billing. Please retry in 36.2s."),
+        "rate_limited",
+        36.2,
+    ),
+    "429 minutes": (
+        status(429, "Rate limit reached for x: Limit 9, Used 9. Please try again in 7m12.5s."),
+        "rate_limited",
+        432.5,
+    ),
+    "429 milliseconds in words": (
+        status(429, "Please try again in 129ms. Visit ..."),
+        "rate_limited",
+        0.129,
+    ),
+    "429 azure": (status(429, "Please retry after 26 seconds."), "rate_limited", 26.0),
+    "429 header before words": (
+        status(429, "Please try again in 9s", headers={"retry-after": "2"}),
+        "rate_limited",
+        2.0,
+    ),
+    "400 too much output": (
+        status(400, "max_tokens is too large: 50000. This model supports at most 16384"),
+        "request_rejected",
+        None,
+    ),
     "401": (status(401), "provider_auth", None),
     "403": (status(403), "provider_auth", None),
     "403 model": (status(403, error_code="model_not_found"), "not_found", None),
@@ -116,7 +167,7 @@ TABLE: dict[str, tuple[Reply, ModelFault, float | None]] = {
     ),
     "stall": (stall(), "timeout", None),
     "stall before the first event": (stall(after=0), "timeout", None),
-    "drop": (drop(), "connection", None),
+    "drop": (drop(after=2), "connection", None),
     "drop before the first event": (drop(after=0), "connection", None),
     "malformed": (malformed(), "corrupt_response", None),
     "truncate": (truncate(), "incomplete_response", None),
