@@ -17,6 +17,8 @@ MAX_BLOB = 700_000
 """Bytes in one image or file part: below 1 MB once base64 has added a third."""
 MAX_ARGUMENTS = 262_144
 """Characters of one tool call's arguments."""
+MAX_ORIGIN = 256
+"""Characters of who made a thought."""
 MAX_NAME = 128
 """Characters of a name; OpenAI and Anthropic accept 64 for a tool."""
 
@@ -72,6 +74,9 @@ class ThinkingPart(Record):
     """The wire format that made it (`anthropic`, `openai`): only that one gets it back."""
     data: str = Field(default="", max_length=MAX_TEXT)
     """The provider's own item as JSON text: signature, encrypted content, ids. Opaque to us."""
+    origin: str = Field(default="", max_length=MAX_ORIGIN, exclude_if=empty)
+    """Who made it (`anthropic/claude-opus-5-5`, `openai`): only they read it, others of the format
+    refuse it. Empty: not known, and it goes to every one of the format."""
 
 
 class ToolCallPart(Record):

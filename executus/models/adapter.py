@@ -3,7 +3,7 @@
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import JsonValue
@@ -24,6 +24,9 @@ MAX_REPLY = 4_000_000
 """Characters of text, arguments and reasoning in one reply. A server that sends more ignores
 `max_output_tokens`; reading stops, and the fault is final (`request_rejected`), because the same
 request would bring, and cost, the same again."""
+
+LINGER = 5.0
+"""Seconds of silence, after the event that says how the reply ended, that end the reading too."""
 
 MIN_PIECE = 8
 """Characters from which a piece of a header's value is a secret of its own."""
@@ -63,6 +66,11 @@ class Draft(ABC):
     @abstractmethod
     def take(self, event: dict[str, object]) -> None:
         """Read the next event."""
+
+    @property
+    @abstractmethod
+    def ended(self) -> bool:
+        """Whether the server has said how it ended: what may follow is a count, or a goodbye."""
 
     @abstractmethod
     def reply(self, asked: str, sent: int) -> ModelReply:
@@ -163,7 +171,27 @@ class Adapter(ABC):
         async with events_of(stream) as events:
             async for event in events:
                 draft.take(obj(event))
+                if draft.ended:
+                    await self._finish(draft, events)
         return draft.reply(request.model, len(content))
+
+    async def _finish(self, draft: Draft, events: AsyncIterator[object]) -> None:
+        """Read what follows the end of a reply.
+
+        To the end of the stream, so that its connection serves the next call. But the reply is
+        complete and paid for: no connection that breaks or stays open then makes it a failure.
+        """
+        try:
+            while draft.ended:
+                async with asyncio.timeout(LINGER):
+                    event = await anext(events)
+                draft.take(obj(event))
+        except StopAsyncIteration:
+            pass
+        except Exception as error:
+            lost = classify(error, provider=self._name).fault in ("connection", "timeout")
+            if not (lost and draft.ended):
+                raise
 
     def _opened(self) -> Connection:
         if self._connection is None:
@@ -203,9 +231,14 @@ async def guarded(call: Awaitable[ModelReply], *, timeout: float, caller: Caller
     Cancellation passes through. The error is raised with no exception behind it: the SDK's own
     exceptions hold the request, and the request holds the key.
     """
+    bound = asyncio.timeout(timeout)
     try:
-        async with asyncio.timeout(timeout):
+        async with bound:
             return await call
     except Exception as error:  # noqa: BLE001 - this is the boundary
-        failure = classify(error, provider=caller.provider, secrets=caller.secrets)
+        if bound.expired() and isinstance(error, TimeoutError):
+            message = f"{caller.provider}: no whole reply within {timeout:g} s"
+            failure = ModelError(message, fault="timeout")
+        else:
+            failure = classify(error, provider=caller.provider, secrets=caller.secrets)
     raise failure

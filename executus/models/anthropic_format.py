@@ -23,6 +23,7 @@ from executus.models.wire import (
     WireFormat,
     arguments_object,
     base64,
+    origin,
     unsupported,
     verbatim,
     wire_id,
@@ -44,7 +45,7 @@ def content(request: ModelRequest, output_schema: Json | None, caller: Caller) -
     Raises:
         ModelError: it cannot be encoded, or something is in it that the API does not take.
     """
-    turns = _turns(request.messages, caller)
+    turns = _turns(request.messages, caller, origin(caller, request.model))
     _mark(turns)
     messages = (
         b'{"role":"%b","content":[%b]}' % (role.encode(), b",".join(blocks))
@@ -79,12 +80,14 @@ def _tools(tools: Sequence[ToolDef]) -> list[JsonValue]:
     return [*out]
 
 
-def _turns(messages: Sequence[WireMessage], caller: Caller) -> list[tuple[str, list[bytes]]]:
+def _turns(
+    messages: Sequence[WireMessage], caller: Caller, reader: str
+) -> list[tuple[str, list[bytes]]]:
     """One entry per change of role: the API wants all results of a turn in one user message."""
     turns: list[tuple[str, list[bytes]]] = []
     for message in messages:
         role = "assistant" if message.message.role == "assistant" else "user"
-        blocks = body.pieces(message, FORMAT, _encode, caller)
+        blocks = body.pieces(message, FORMAT, _encode, caller, reader)
         if blocks and turns and turns[-1][0] == role:
             turns[-1][1].extend(blocks)
         elif blocks:

@@ -17,6 +17,7 @@ from executus.models.wire import (
     call_part,
     compact,
     incomplete,
+    origin,
     text_parts,
     thinking_parts,
     unsupported,
@@ -82,7 +83,7 @@ class _Block:
         self.input_json: list[str] = []
         self.body = start
 
-    def parts(self, position: int) -> tuple[Part, ...]:
+    def parts(self, position: int, made_by: str) -> tuple[Part, ...]:
         """What it became; nothing for kinds we did not ask for."""
         shown = "".join(self.text)
         match self.kind:
@@ -90,9 +91,9 @@ class _Block:
                 return text_parts(shown)
             case "thinking":
                 item = {"type": "thinking", "thinking": shown, "signature": self.signature}
-                return thinking_parts(fmt.FORMAT, shown, item)
+                return thinking_parts(fmt.FORMAT, shown, item, made_by)
             case "redacted_thinking":
-                return thinking_parts(fmt.FORMAT, "", self.body)
+                return thinking_parts(fmt.FORMAT, "", self.body, made_by)
             case "tool_use":
                 name, call_id = text(self.body.get("name")), text(self.body.get("id"))
                 return (call_part(position, call_id, name, self._arguments()),)
@@ -131,7 +132,8 @@ class _Draft(Draft):
             case "message_delta":
                 self._stop = text(obj(event.get("delta")).get("stop_reason")) or self._stop
                 news = obj(event.get("usage"))
-                self._usage.update({k: v for k, v in news.items() if v is not None})
+                # A proxy may put zeros here for what the start has counted.
+                self._usage.update({k: v for k, v in news.items() if v})
             case _:
                 pass
 
@@ -158,13 +160,18 @@ class _Draft(Draft):
         if block.kind == "text" and piece:
             self._progress(piece)
 
+    @property
+    def ended(self) -> bool:
+        return bool(self._stop)
+
     def reply(self, asked: str, sent: int) -> ModelReply:
         if not self._stop:
             raise incomplete(self._caller, "the stream ended without a stop reason")
+        made_by = origin(self._caller, asked)  # a signature is of one model
         parts = tuple(
             part
             for position, index in enumerate(sorted(self._blocks))
-            for part in self._blocks[index].parts(position)
+            for part in self._blocks[index].parts(position, made_by)
         )
         message = Message(role="assistant", parts=parts)
         stop = stop_of(self._stop, self._caller, calls=bool(message.tool_calls))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pydantic import JsonValue
 
 from executus.errors import ModelError
-from executus.message import Message
+from executus.message import Message, ThinkingPart
 from executus.models.provider import WireMessage
 from executus.models.wire import Caller, Json, WireFormat
 
@@ -34,29 +34,56 @@ def dump(value: Mapping[str, JsonValue], caller: Caller) -> bytes:
     raise ModelError(message, fault="request_rejected", sent=False)
 
 
-def pieces(message: WireMessage, form: WireFormat, encode: Encode, to: Caller) -> tuple[bytes, ...]:
+def pieces(
+    message: WireMessage, form: WireFormat, encode: Encode, to: Caller, reader: str
+) -> tuple[bytes, ...]:
     """The message in a format, as `encode` makes it: in order, each element as JSON.
+
+    Without reasoning that is not the `reader`'s own: a signature of another model, or content that
+    another account encrypted, is refused with the whole request, as often as it is sent.
 
     Raises:
         ModelError: it cannot be encoded, or `encode` found something the API does not take.
     """
     kept = message.wire.get(form)
+    if kept is not None:
+        return kept
+    # Most messages are the same for all of a format, and kept once.
+    key = f"{form} {reader}" if _is_for_some(message.message, form) else form
+    kept = message.wire.get(key)
     if kept is None:
-        kept = message.wire[form] = tuple(dump(item, to) for item in encode(message.message))
+        shown = _without_foreign(message.message, reader)
+        kept = message.wire[key] = tuple(dump(item, to) for item in encode(shown))
     return kept
 
 
+def _is_for_some(message: Message, form: WireFormat) -> bool:
+    return any(
+        isinstance(part, ThinkingPart) and part.provider == form and part.origin
+        for part in message.parts
+    )
+
+
+def _without_foreign(message: Message, reader: str) -> Message:
+    parts = tuple(
+        part
+        for part in message.parts
+        if not isinstance(part, ThinkingPart) or part.origin in ("", reader)
+    )
+    return message if len(parts) == len(message.parts) else Message(role=message.role, parts=parts)
+
+
 def all_pieces(
-    messages: Sequence[WireMessage], form: WireFormat, encode: Encode, to: Caller
+    messages: Sequence[WireMessage], form: WireFormat, encode: Encode, to: Caller, reader: str
 ) -> list[bytes]:
-    """The pieces of all messages, in order.
+    """The pieces of all messages, in order; see `pieces`.
 
     Raises:
         ModelError: see `pieces`.
     """
     found: list[bytes] = []
     for message in messages:  # once per message of a long run and call: no call for what is kept
-        found += message.wire.get(form) or pieces(message, form, encode, to)
+        found += message.wire.get(form) or pieces(message, form, encode, to, reader)
     return found
 
 

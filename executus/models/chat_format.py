@@ -27,6 +27,7 @@ from executus.models.wire import (
     cache_key,
     data_url,
     failed_text,
+    origin,
     unsupported,
     verbatim,
     wire_id,
@@ -34,6 +35,9 @@ from executus.models.wire import (
 )
 
 FORMAT: WireFormat = "openai-chat"
+EXTRA = "extra_content"
+"""Field of a tool call in which Google's servers put the signature of the thought behind it. They
+refuse a conversation without it. Of our own item, which keeps it: a list, by the call's place."""
 REASONING = ("reasoning_content", "reasoning")
 """Fields in which compatible servers show the reasoning."""
 
@@ -46,7 +50,7 @@ def content(request: ModelRequest, caller: Caller, *, official: bool) -> bytes:
     """
     system: Json = {"role": "system", "content": request.system_prompt}
     messages = [body.dump(system, caller)] if request.system_prompt else []
-    messages += body.all_pieces(request.messages, FORMAT, _encode, caller)
+    messages += body.all_pieces(request.messages, FORMAT, _encode, caller, origin(caller))
     return body.content(_head(request, official=official), "messages", messages, caller)
 
 
@@ -91,11 +95,17 @@ def _assistant(message: Message) -> list[Json]:
         return []
     out: Json = {"role": "assistant", "content": message.text or None}
     if message.tool_calls:
-        out["tool_calls"] = [_call(call) for call in message.tool_calls]
         # Servers with reasoning want it back while tools are at work, and refuse it elsewhere.
         for part in message.parts:
             if isinstance(part, ThinkingPart):
                 out.update(verbatim(part, FORMAT) or {})
+        extras = out.pop(EXTRA, None)
+        kept = extras if isinstance(extras, list) else []
+        made = [_call(call) for call in message.tool_calls]
+        for call, extra in zip(made, kept, strict=False):
+            if extra:
+                call[EXTRA] = extra
+        out["tool_calls"] = [*made]
     return [out]
 
 

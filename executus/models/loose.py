@@ -2,6 +2,9 @@
 
 from typing import TypeGuard
 
+MAX_COUNT = 1_000_000_000
+"""Tokens of one call: no model reads so many, and sums of more would fit no store."""
+
 
 def is_object(value: object) -> TypeGuard[dict[str, object]]:
     """Whether `value` is a JSON object."""
@@ -29,5 +32,5 @@ def text(value: object) -> str:
 
 
 def count(value: object) -> int:
-    """`value` if it is a number of things, else 0."""
-    return value if isinstance(value, int) and value > 0 else 0
+    """`value` if it is a number of things that there can be, else 0."""
+    return value if isinstance(value, int) and 0 < value <= MAX_COUNT else 0

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+from executus.jsontext import ArgumentsError, parse_object
 from executus.message import Message, Part
 from executus.models import chat_format as fmt
 from executus.models.adapter import Adapter, Connection, Draft
@@ -16,6 +17,7 @@ from executus.models.wire import (
     arguments_text,
     call_part,
     incomplete,
+    origin,
     text_parts,
     thinking_parts,
 )
@@ -78,12 +80,31 @@ class OpenAIChat(Adapter):
 class _Call:
     """One tool call as it grows."""
 
-    __slots__ = ("arguments", "call_id", "name")
+    __slots__ = ("arguments", "call_id", "extra", "name")
 
     def __init__(self) -> None:
         self.call_id = ""
         self.name = ""
         self.arguments: list[str] = []
+        self.extra: dict[str, object] = {}
+
+    def ends_before(self, call_id: str, name: str, piece: str) -> bool:
+        """Whether a piece begins another call, where the index does not say so."""
+        if call_id and self.call_id:
+            return call_id != self.call_id
+        if not (name and self.name):
+            return False
+        return name != self.name or bool(piece and self._whole())
+
+    def _whole(self) -> bool:
+        said = "".join(self.arguments)
+        if not said.rstrip().endswith("}"):  # some servers repeat the name with every piece
+            return False
+        try:
+            parse_object(said)
+        except ArgumentsError:
+            return False
+        return True
 
 
 class _Draft(Draft):
@@ -97,12 +118,15 @@ class _Draft(Draft):
         self._usage: dict[str, object] = {}
         self._model = ""
         self._finish = ""
+        self._finishes = 0
 
     def take(self, event: dict[str, object]) -> None:
         self._model = text(event.get("model")) or self._model
         self._usage = obj(event.get("usage")) or self._usage
         for choice in items(event.get("choices"))[:1]:
-            self._finish = text(choice.get("finish_reason")) or self._finish
+            if reason := text(choice.get("finish_reason")):
+                self._finish = reason
+                self._finishes += 1
             delta = obj(choice.get("delta"))
             self._say(text(delta.get("content")))
             refusal = text(delta.get("refusal"))
@@ -123,26 +147,35 @@ class _Draft(Draft):
 
     def _grow(self, delta: dict[str, object]) -> None:
         function = obj(delta.get("function"))
-        call = self._call(delta.get("index"), text(delta.get("id")))
-        call.name = call.name or text(function.get("name"))
+        call_id, name = text(delta.get("id")), text(function.get("name"))
         piece = arguments_text(function.get("arguments"))
         self.count(piece)
+        call = self._call(delta.get("index"), call_id, name, piece)
+        call.call_id = call.call_id or call_id
+        call.name = call.name or name
         call.arguments.append(piece)
+        call.extra = obj(delta.get(fmt.EXTRA)) or call.extra
 
-    def _call(self, index: object, call_id: str) -> _Call:
-        """The call that a piece belongs to: some servers send no index, or 0 for every call."""
+    def _call(self, index: object, call_id: str, name: str, piece: str) -> _Call:
+        """The call that a piece belongs to: some servers send no index, or 0 for every call.
+
+        And of those some send no id either: then a name begins the next call.
+        """
         current: _Call | None
         if isinstance(index, int):
             current = self._at.get(index)
         else:
             current = self._calls[-1] if self._calls else None
-        if current is None or (call_id and current.call_id and call_id != current.call_id):
+        if current is None or current.ends_before(call_id, name, piece):
             current = _Call()
             self._calls.append(current)
         if isinstance(index, int):
             self._at[index] = current
-        current.call_id = current.call_id or call_id
         return current
+
+    @property
+    def ended(self) -> bool:
+        return self._finishes == 1  # a few servers say it with every event
 
     def reply(self, asked: str, sent: int) -> ModelReply:
         if not self._finish:
@@ -150,7 +183,10 @@ class _Draft(Draft):
         parts: list[Part] = []
         for key, pieces in self._reasoning.items():
             shown = "".join(pieces)
-            parts += thinking_parts(fmt.FORMAT, shown, {key: shown})
+            parts += thinking_parts(fmt.FORMAT, shown, {key: shown}, origin(self._caller))
+        if any(call.extra for call in self._calls):
+            extras = {fmt.EXTRA: [call.extra for call in self._calls]}
+            parts += thinking_parts(fmt.FORMAT, "", extras, origin(self._caller))
         parts += text_parts("".join(self._text))
         parts += [
             call_part(i, call.call_id, call.name, "".join(call.arguments))
@@ -168,9 +204,12 @@ class _Draft(Draft):
 
 def _usage(raw: dict[str, object]) -> Usage:
     details = obj(raw.get("prompt_tokens_details"))
+    sent, written = count(raw.get("prompt_tokens")), count(raw.get("completion_tokens"))
+    if sent:  # Google's and xAI's servers charge for thoughts that only the total has in it
+        written = max(written, count(raw.get("total_tokens")) - sent)
     return Usage(
-        input_tokens=count(raw.get("prompt_tokens")),
-        output_tokens=count(raw.get("completion_tokens")),
+        input_tokens=sent,
+        output_tokens=written,
         cache_read_tokens=count(details.get("cached_tokens")),
         cache_write_tokens=count(details.get("cache_write_tokens")),
         reasoning_tokens=count(obj(raw.get("completion_tokens_details")).get("reasoning_tokens")),

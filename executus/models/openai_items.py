@@ -27,6 +27,7 @@ from executus.models.wire import (
     cache_key,
     data_url,
     failed_text,
+    origin,
     unsupported,
     verbatim,
     wire_id,
@@ -49,7 +50,7 @@ def content(request: ModelRequest, caller: Caller) -> bytes:
     Raises:
         ModelError: it cannot be encoded, or something is in it that the API does not take.
     """
-    items = body.all_pieces(request.messages, FORMAT, _encode, caller)
+    items = body.all_pieces(request.messages, FORMAT, _encode, caller, origin(caller))
     return body.content(_head(request), "input", items, caller)
 
 

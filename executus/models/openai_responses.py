@@ -14,6 +14,7 @@ from executus.models.wire import (
     arguments_text,
     call_part,
     incomplete,
+    origin,
     text_parts,
     thinking_parts,
 )
@@ -68,6 +69,10 @@ class _Draft(Draft):
             if kind == "response.output_text.delta" and piece:
                 self._progress(piece)
 
+    @property
+    def ended(self) -> bool:
+        return bool(self._kind)
+
     def reply(self, asked: str, sent: int) -> ModelReply:
         stop = self._stop()
         # The terminal event repeats every item, cut ones included; some servers leave it empty.
@@ -112,10 +117,10 @@ class _Draft(Draft):
     def _parts(self, position: int, item: dict[str, object]) -> tuple[Part, ...]:
         match item.get("type"):
             case "message":
-                return _message(item)
+                return _message(item, self._caller)
             case "reasoning":
                 shown = "\n\n".join(text(s.get("text")) for s in items(item.get("summary")))
-                return thinking_parts(fmt.FORMAT, shown, item)
+                return thinking_parts(fmt.FORMAT, shown, item, origin(self._caller))
             case "function_call":
                 name, arguments = text(item.get("name")), arguments_text(item.get("arguments"))
                 call_id = text(item.get("call_id"))
@@ -124,14 +129,15 @@ class _Draft(Draft):
                 return ()
 
 
-def _message(item: dict[str, object]) -> tuple[Part, ...]:
+def _message(item: dict[str, object], caller: Caller) -> tuple[Part, ...]:
     content = items(item.get("content"))
     shown = "".join(text(c.get("text")) or text(c.get("refusal")) for c in content)
     parts = text_parts(shown)
     phase = item.get(fmt.PHASE)
     if not parts or not isinstance(phase, str):
         return parts
-    return (*thinking_parts(fmt.FORMAT, "", {"type": fmt.PHASE, fmt.PHASE: phase}), *parts)
+    label = {"type": fmt.PHASE, fmt.PHASE: phase}
+    return (*thinking_parts(fmt.FORMAT, "", label, origin(caller)), *parts)
 
 
 def _refuses(item: dict[str, object]) -> bool:

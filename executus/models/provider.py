@@ -30,7 +30,8 @@ class WireMessage:
     message: Message
     """What it is; never a fold (those are lowered to user messages)."""
     wire: dict[str, tuple[bytes, ...]] = field(default_factory=dict[str, tuple[bytes, ...]])
-    """Wire format -> the message as JSON, in the pieces that the format's list is made of."""
+    """Wire format, and the reader where that matters -> the message as JSON, in the pieces that the
+    format's list is made of."""
     _tokens: int = field(default=0, init=False, repr=False, compare=False)
 
     @property

@@ -14,6 +14,7 @@ from executus.jsontext import ArgumentsError, parse_object
 from executus.message import (
     MAX_ARGUMENTS,
     MAX_NAME,
+    MAX_ORIGIN,
     MAX_TEXT,
     Message,
     TextPart,
@@ -22,7 +23,7 @@ from executus.message import (
     ToolResultPart,
 )
 from executus.models.loose import text
-from executus.sanitize import cap_text, clean_text
+from executus.sanitize import cap_text, clean_line, clean_text
 from executus.usage import Usage
 
 Json = dict[str, JsonValue]
@@ -113,7 +114,15 @@ def text_parts(value: str) -> tuple[TextPart, ...]:
     return (TextPart(text=cap_text(value, MAX_TEXT).text),) if value else ()
 
 
-def thinking_parts(wire: WireFormat, shown: str, item: object) -> tuple[ThinkingPart, ...]:
+def origin(caller: Caller, model: str = "") -> str:
+    """Who made a reasoning item, and alone can read it: a provider, or one `model` of it."""
+    made_by = f"{caller.provider}/{model}" if model else caller.provider
+    return clean_line(made_by, MAX_ORIGIN)
+
+
+def thinking_parts(
+    wire: WireFormat, shown: str, item: object, made_by: str
+) -> tuple[ThinkingPart, ...]:
     """A reasoning item to be carried back verbatim; dropped when that cannot be done.
 
     It may be too large, or hold a number that JSON has not.
@@ -125,7 +134,7 @@ def thinking_parts(wire: WireFormat, shown: str, item: object) -> tuple[Thinking
     if len(raw) > MAX_TEXT:
         return ()
     shown = cap_text(shown, MAX_TEXT).text
-    return (ThinkingPart(text=shown, provider=wire, data=clean_text(raw)),)
+    return (ThinkingPart(text=shown, provider=wire, data=clean_text(raw), origin=made_by),)
 
 
 def compact(value: object) -> str:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from executus.message import Message, Part, ToolResultPart
+from executus.models.adapter import Adapter
 from executus.models.anthropic_messages import AnthropicMessages
 from executus.models.openai_chat import OpenAIChat
 from executus.models.openai_responses import OpenAIResponses
@@ -30,7 +31,8 @@ PING = ToolDef(name="ping", description="", parameters={"type": "object"}, diges
 
 def provider(api: str, server: ProviderServer, **options: Any) -> Provider:
     url = server.anthropic_url if api == "anthropic" else server.openai_url
-    made: Provider = PROVIDERS[api](**{"api_key": KEY, "base_url": url, **options})
+    made: Adapter = PROVIDERS[api](**{"api_key": KEY, "base_url": url, **options})
+    made.load()  # on a busy machine the import alone outlasts a call's 5 s
     return made
 
 

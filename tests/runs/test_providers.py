@@ -69,7 +69,7 @@ CASES = {
     "529 twice": ([attempts(status(529), status(529), ok)], S.OK, R.ANSWER, "recovered"),
     "529 for ever": ([status(529)], S.ERROR, R.MODEL_UNAVAILABLE, ""),
     "a truncated stream": ([attempts(truncate(), ok)], S.OK, R.ANSWER, "recovered"),
-    "a dropped stream": ([attempts(drop(), ok)], S.OK, R.ANSWER, "recovered"),
+    "a dropped stream": ([attempts(drop(after=2), ok)], S.OK, R.ANSWER, "recovered"),
     "a malformed chunk": ([attempts(malformed(), ok)], S.OK, R.ANSWER, "recovered"),
     "an error inside the stream": (
         [attempts(stream_error("overloaded_error"), ok)],
