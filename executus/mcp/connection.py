@@ -4,8 +4,8 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from mcp import Client, ClientSession, MCPError
@@ -36,6 +36,9 @@ MAX_PAGES = 20
 """Pages of a list of tools."""
 SILENCE_SLACK = 30.0
 """Seconds that an answer over HTTP may stay silent beyond a call's own time-out."""
+STUCK = 2
+"""Times a call's time-out without any answer, after which a server that does not list its tools
+either is given up. Once may be a single long call of a server that does one thing at a time."""
 KEY = "executus/idempotency-key"
 """Where a call's `_meta` has a key that is the same for each of its attempts."""
 RESULT: TypeAdapter[CallToolResult | InputRequiredResult] = TypeAdapter(
@@ -69,6 +72,8 @@ class Connection:
         self._changes = 0
         """Times that what was listed was no longer to be relied on."""
         self._listing_lock = asyncio.Lock()
+        self._unanswered: float | None = None
+        """When the first request went out that nothing was answered to since, even if given up."""
         # An empty context: it must not live in that of whichever activity came first.
         self.task = asyncio.get_running_loop().create_task(
             self._live(), name=f"mcp {server.name}", context=contextvars.Context()
@@ -97,7 +102,8 @@ class Connection:
         """
         async with self._listing_lock:
             known = self._listing
-            if known is None or time.monotonic() - self._listed_at > max_age:
+            old = time.monotonic() - self._listed_at > max_age
+            if known is None or old or self._silence > self.server.timeout:
                 begun, changes = time.monotonic(), self._changes
                 offered = await self._offered()
                 known = await asyncio.to_thread(read_listing, self.server, offered)
@@ -111,6 +117,25 @@ class Connection:
         """Rely no more on what is known of the server: list again before the next call."""
         self._changes += 1
         self._listed_at = float("-inf")
+
+    @property
+    def _silence(self) -> float:
+        """Seconds for which it has owed us an answer."""
+        return 0.0 if self._unanswered is None else time.monotonic() - self._unanswered
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncGenerator[None]:
+        """Around a request: whatever ends it is an answer, but for who waited no longer."""
+        if self._unanswered is None:
+            self._unanswered = time.monotonic()
+        try:
+            yield
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            self._unanswered = None
+            raise
+        self._unanswered = None
 
     async def call(
         self, tool: str, arguments: dict[str, Any], *, key: str, progress: ProgressFnT
@@ -126,7 +151,10 @@ class Connection:
         try:
             # Not `call_tool`: that checks the result against a schema of the server's, and a
             # pattern in it may take for ever.
-            result = await self._session.send_request(request, RESULT, progress_callback=progress)
+            async with self._asking():
+                result = await self._session.send_request(
+                    request, RESULT, progress_callback=progress
+                )
         except MCPError as error:
             raise self._failed(error) from None
         except ValidationError:
@@ -231,12 +259,15 @@ class Connection:
         try:
             async with asyncio.timeout(self.server.connect_seconds):
                 for _ in range(MAX_PAGES):
-                    page = await self._client.list_tools(cursor=cursor)
+                    async with self._asking():
+                        page = await self._client.list_tools(cursor=cursor)
                     found += page.tools
                     cursor = page.next_cursor
                     if cursor is None or len(found) > MAX_TOOLS:
                         break
         except TimeoutError:
+            if self._silence > STUCK * self.server.timeout:
+                self.end("does not answer any more")  # the next call starts it anew
             text = f"did not list its tools within {self.server.connect_seconds:g} s"
             raise McpDown(f"MCP server `{name}` {text}") from None
         except MCPError as error:

@@ -366,3 +366,33 @@ async def test_what_the_package_logs_of_a_server_holds_no_traceback_and_no_secre
     assert caplog.records[-1].getMessage() == "it said [secret:TOKEN]"
     assert "very-secret-value" not in caplog.text
     assert logger.filters == []
+
+
+async def test_a_program_that_hangs_is_replaced_after_twice_its_time(bare, journal, monkeypatch):
+    monkeypatch.setattr("executus.mcp.stdio.GRACE", 0.1)
+    monkeypatch.setattr("executus.mcp.connection.STUCK", 1.5)
+    server = bare(timeout=1.0, connect_seconds=5.0, listing_seconds=86_400)
+    source = McpSource([server])
+    async with source.serving():
+        echo = await definition(source, "bare", "echo")
+        os.kill(journal.pids[0], signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.2):  # as the activity's own time-out does
+                await call(source, echo)
+        lost = await call(source, echo)  # asks for a sign of life, though the list is not old
+        assert lost.text.endswith("did not list its tools within 5 s; nothing ran")
+        assert (await call(source, echo, '{"text": "back"}')).text == "back"
+    assert len(journal.pids) == 2
+
+
+async def test_a_program_that_is_only_busy_is_left_alone(bare, journal):
+    """It does one thing at a time: a long call, and then all that was asked meanwhile."""
+    server = bare(timeout=30.0, connect_seconds=5.0, listing_seconds=0)
+    source = McpSource([server])
+    async with source.serving():
+        echo = await definition(source, "bare", "echo")
+        os.kill(journal.pids[0], signal.SIGSTOP)
+        assert "did not list its tools" in (await call(source, echo)).text
+        os.kill(journal.pids[0], signal.SIGCONT)
+        assert (await call(source, echo, '{"text": "same"}')).text == "same"
+    assert len(journal.pids) == 1
