@@ -147,7 +147,7 @@ class ExecutusPlugin(SimplePlugin):
             ports=ports,
             defaults=defaults or Defaults(),
             system_header=system_header,
-            secrets=Secrets(secrets, os.environ, source.variables),
+            secrets=Secrets(secrets, os.environ, source.variables, source.written),
             redactor=redactor or Redactor(),
             approvals=tuple(approvals),
         )

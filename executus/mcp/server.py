@@ -107,6 +107,20 @@ class McpServer(Data):
         redactor = Redactor()
         return frozenset(named | {name for name in self.inherit if redactor.is_secret(name)})
 
+    @property
+    def written(self) -> tuple[tuple[str, str], ...]:
+        """Secrets that stand here themselves, as in the files of other programs, with their names.
+
+        Of `Bearer <token>` the token too: a server may quote it alone.
+        """
+        redactor = Redactor()
+        named = [
+            (name, value)
+            for name, value in (*self.env.items(), *self.headers.items())
+            if redactor.is_secret(name) and not VARIABLE.search(value)
+        ]
+        return (*named, *((name, value.partition(" ")[2]) for name, value in named))
+
     def admits(self, caller: Caller, visibility: Visibility) -> bool:
         """Whether this caller's agent with this audience may know of it."""
         return safe_for(self.visibility, visibility) and admits(self.callers, caller)

@@ -34,8 +34,9 @@ class McpSource:
                 raise ConfigError(f"two MCP servers are called `{server.name}`: rename one")
             self.servers[server.name] = server
         self.variables = frozenset(n for s in self.servers.values() for n in s.variables)
+        self.written = tuple(pair for s in self.servers.values() for pair in s.written)
         source = os.environ if environment is None else environment
-        self._pool = Pool(Secrets(self.variables, source), source)
+        self._pool = Pool(Secrets(self.variables, source, written=self.written), source)
         self._workers = 0
 
     def __len__(self) -> int:

@@ -35,11 +35,14 @@ class Secrets:
         allowed: Iterable[str] = (),
         source: Mapping[str, str] | None = None,
         hidden: Iterable[str] = (),
+        written: Iterable[tuple[str, str]] = (),
     ) -> None:
         """Allow the names in `allowed`; values come from `source`, else the environment.
 
-        Those in `hidden` are taken out of texts too, and handed to nobody.
+        Those in `hidden` are taken out of texts too, and handed to nobody. So are the values in
+        `written`, each with what to call it.
         """
+        self._written = tuple(written)
         self._allowed = tuple(sorted(set(allowed)))
         self._hidden = tuple(sorted({*self._allowed, *hidden}))
         self._source = os.environ if source is None else source
@@ -63,8 +66,8 @@ class Secrets:
     def hide(self, text: str) -> str:
         """`text` without any known secret's value, as it is, URL-quoted or JSON-escaped."""
         forms: dict[str, str] = {}
-        for name in self._hidden:
-            value = self._source.get(name, "")
+        named = [(name, self._source.get(name, "")) for name in self._hidden]
+        for name, value in (*named, *self._written):
             if len(value) >= MIN_SECRET:
                 escaped = json.dumps(value, ensure_ascii=False)[1:-1]
                 for form in (value, quote(value, safe=""), escaped):

@@ -17,6 +17,7 @@ from executus.mcp import McpServer
 from executus.mcp.failures import McpDown
 from executus.mcp.http import BoundedClient, Guarded
 from executus.mcp.source import McpSource
+from executus.plugin import ExecutusPlugin
 from executus.tools.context import Secrets
 
 from .calling import call, definition
@@ -161,6 +162,37 @@ async def test_headers_are_filled_with_secrets_that_never_come_back():
                 await source.listing("web")
     assert seen[0] == "Bearer very-secret-value"
     assert str(caught.value) == "MCP server `web` answered HTTP 401 Unauthorized"
+
+
+@pytest.mark.parametrize(
+    ("headers", "quoted"),
+    [
+        ({"X-Api-Key": "hunter2-written-here"}, "[secret:X-Api-Key]"),
+        ({"Proxy-Authorization": "Custom written-token"}, "[secret:Proxy-Authorization]"),
+        ({"X-Tenant": "no-secret-at-all"}, "no-secret-at-all"),
+    ],
+)
+async def test_a_secret_that_stands_in_the_declaration_does_not_come_back_either(headers, quoted):
+    async def answer(request: Request) -> Response:
+        (said,) = (request.headers[name].rpartition(" ")[2] for name in headers)
+        error = {"code": -32001, "message": f"bad: {said}"}
+        message = {"jsonrpc": "2.0", "id": (await request.json())["id"], "error": error}
+        return Response(json.dumps(message), 401, media_type="application/json")
+
+    served = Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+    async with serve(served, free_port()) as url:
+        source = McpSource([McpServer(name="web", url=url, headers=headers)])
+        async with source.serving():
+            with pytest.raises(ToolError) as caught:
+                await source.listing("web")
+    assert str(caught.value) == f"MCP server `web` answered bad: {quoted}"
+
+
+def test_the_plugin_hides_written_secrets_in_results():
+    made = ExecutusPlugin(
+        mcp=[McpServer(name="web", command="x", env={"WEB_TOKEN": "written-secret"})]
+    )
+    assert made.host.secrets.hide("it is written-secret") == "it is [secret:WEB_TOKEN]"
 
 
 async def test_a_name_that_leads_inside_is_not_followed_unless_the_host_allows_the_network(
