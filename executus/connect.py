@@ -31,6 +31,19 @@ CAUSES = {
     "TEMPORAL_TLS=true",
 }
 """A mark in the SDK's text -> what it means."""
+AWAY = frozenset(
+    {
+        RPCStatusCode.ABORTED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.INTERNAL,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.UNKNOWN,
+    }
+)
+"""What a call ends in while Temporal is away (a broken connection is UNKNOWN): no word on what was
+asked, and runs go on with their workers once it is back."""
 CLOUD_SUFFIXES = (".tmprl.cloud", ".api.temporal.io")
 
 
@@ -86,6 +99,14 @@ def ui_base(profile: ClientConfigProfile, configured: str | None) -> str | None:
         return configured.rstrip("/")
     host = (profile.address or "").rpartition(":")[0]
     return "https://cloud.temporal.io" if host.endswith(CLOUD_SUFFIXES) else None
+
+
+def told(error: RPCError) -> str:
+    """What a call of Temporal ended in, in a line: where it is, its words, and the way out."""
+    where = load_profile().address
+    at = f"Temporal at {where}" if where else "this folder's own Temporal server"
+    what = f"{at} did not do what was asked: {_short(error.message)} ({error.status.name})"
+    return f"{what}; once it answers, call this again" if error.status in AWAY else what
 
 
 async def _check_namespace(client: Client) -> None:

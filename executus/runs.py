@@ -139,12 +139,23 @@ class Runs:
         return await self.start(request)
 
     async def run(self, request: RunRequest) -> RunResult:
-        """Start a run and wait for its end. Never raises for how the run ends."""
+        """Start a run and wait for its end. Never raises for how the run ends.
+
+        Raises:
+            RequestError: as `start` does.
+            RPCError: as `result` does. With a run id of your own the same call finds the run again;
+                without one it starts another.
+        """
         handle = await self.start(request)
         return await self.result(handle.id)
 
     async def result(self, run_id: str) -> RunResult:
-        """Wait for the end of a run, whatever it is."""
+        """Wait for the end of a run, whatever it is.
+
+        Raises:
+            RPCError: Temporal does not answer, or knows no such run. One that it knows goes on:
+                ask for the same run again.
+        """
         return await read_ending(self._client.get_workflow_handle(run_id, result_type=RunResult))
 
     async def state(self, run_id: str) -> LiveState:

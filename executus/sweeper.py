@@ -130,7 +130,7 @@ class Sweeper:
                 except Exception as failure:  # noqa: BLE001 - a host's codec or store may raise anything
                     tally.fail(run.run_id, failure, asked.limit)
                 if tally.full(asked.limit):
-                    return tally.report()
+                    return tally.report(cut=True)
         return tally.report()
 
     async def _look(self, run: Due, asked: SweepInput, tally: Tally) -> None:

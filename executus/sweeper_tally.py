@@ -55,8 +55,8 @@ class Tally:
         """
         return len(self.swept) + self.unanswered >= limit
 
-    def report(self) -> SweepReport:
-        """What is told of it."""
+    def report(self, *, cut: bool = False) -> SweepReport:
+        """What is told of it; `cut` when there may be more."""
         return SweepReport(
             looked=len(self.looked),
             live=self.live,
@@ -65,6 +65,7 @@ class Tally:
             stuck=tuple(self.stuck),
             failed=tuple(self.failed),
             failed_total=self.failed_total,
+            cut=cut,
         )
 
 

@@ -7,7 +7,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from executus.data import Data
+    from executus.data import Data, empty
     from executus.status import Reason, Status
 
 SWEEP = "executus.sweep"
@@ -69,6 +69,8 @@ class SweepReport(Data):
     """Runs it could not ask about or write down, with the reason: as many as the limit."""
     failed_total: int = 0
     """All of them."""
+    cut: bool = Field(default=False, exclude_if=empty)
+    """It did its share (`SweepInput.limit`) and looked no further: call it again."""
 
 
 @workflow.defn(name=SWEEP_WORKFLOW)

@@ -118,6 +118,17 @@ def _show_usage(error: click.UsageError) -> None:
     click.echo(f"{name}: {' '.join(text.split())} ({name} --help)", err=True)
 
 
+def _said_by_temporal(error: BaseException) -> str | None:
+    """The line for a call of Temporal that failed; None for any other error."""
+    if "temporalio.service" not in sys.modules:  # heavy, and who raises its error has imported it
+        return None
+    from temporalio.service import RPCError  # noqa: PLC0415
+
+    from executus.connect import told  # noqa: PLC0415
+
+    return told(error) if isinstance(error, RPCError) else None
+
+
 def _report(error: BaseException) -> int:
     """Show an error as its kind deserves, and say which exit code it is."""
     match error:
@@ -136,6 +147,10 @@ def _report(error: BaseException) -> int:
         case ExecutusError():
             click.echo(f"executus: {error}", err=True)
             return codes.USAGE if isinstance(error, UserError) else codes.FAILED
-        case _:  # a bug: show all of it
-            traceback.print_exception(error)
+        case _:
+            text = _said_by_temporal(error)
+            if text is None:  # a bug: show all of it
+                traceback.print_exception(error)
+            else:
+                click.echo(f"executus: {text}", err=True)
             return codes.FAILED

@@ -7,7 +7,7 @@ import click
 
 from executus.audit import AuditEntry, AuditProof, AuditPurged, AuditRun
 from executus.cli import exit as codes
-from executus.cli.records import database_option, with_database
+from executus.cli.records import database_option, tell_more, with_database
 from executus.cli.span import SPAN
 from executus.cli.text import ID, NAME
 from executus.errors import RequestError
@@ -111,12 +111,13 @@ def list_runs(
 
     async def work(store: Database) -> list[AuditRun]:
         return await SqlAudit(store).runs(
-            caller_id=caller, agent_id=agent, open_only=open_only, limit=limit
+            caller_id=caller, agent_id=agent, open_only=open_only, limit=limit + 1
         )
 
     found = with_database(database, work)
-    for record in found:
+    for record in found[:limit]:
         click.echo(_line(record))
+    tell_more(found, limit)
     if not found:
         click.echo("no runs", err=True)
 

@@ -1,6 +1,8 @@
 """`executus deliveries`: outcomes that did not reach their receiver."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -9,11 +11,12 @@ from pydantic import SecretStr
 
 from executus.cli import exit as codes
 from executus.cli.compose import Composition, compose, load_app
-from executus.cli.records import database_option, with_database
+from executus.cli.records import database_option, tell_more, with_database
 from executus.cli.span import SPAN
 from executus.cli.text import ID, LINE
 from executus.errors import ConfigError, RequestError, StoreError
 from executus.letter import DeadLetter
+from executus.ports import DeadLetters
 from executus.redelivery import Redelivered, Redelivery
 from executus.sanitize import clean_line
 from executus.settings import load_settings
@@ -22,6 +25,8 @@ from executus.stores.sql_letters import SqlLetters
 
 MAX_LINE = 160
 """Characters of one printed value."""
+PAGE = 200
+"""Letters read at a time to be sent."""
 
 
 @click.group(invoke_without_command=True)
@@ -39,11 +44,12 @@ def deliveries(
         return
 
     async def work(store: Database) -> list[DeadLetter]:
-        return await SqlLetters(store).letters(delivered=everything, limit=limit)
+        return await SqlLetters(store).letters(delivered=everything, limit=limit + 1)
 
     letters = with_database(database, work)
-    for letter in letters:
+    for letter in letters[:limit]:
         click.echo(letter.model_dump_json() if as_json else _line(letter))
+    tell_more(letters, limit)
     if not letters:
         click.echo("no deliveries failed" if everything else "nothing waits", err=True)
 
@@ -77,12 +83,10 @@ def retry(
     if database is not None:
         settings = settings.model_copy(update={"database_url": SecretStr(database)})
     composition = load_app(app, settings) if app is not None else compose(settings)
-    results = asyncio.run(_retry(composition, run))
-    if run is not None and not results:
+    tried, failed = asyncio.run(_retry(composition, run))
+    if run is not None and not tried:
         raise RequestError(f"nothing waits to be delivered of run `{run}`")
-    for result in results:
-        click.echo(_told(result))
-    return codes.FAILED if any(result.error for result in results) else codes.OK
+    return codes.FAILED if failed else codes.OK
 
 
 @deliveries.command()
@@ -122,22 +126,49 @@ def _refuse_typed(context: click.Context, subcommand: str) -> None:
         )
 
 
-async def _retry(composition: Composition, run: str | None) -> list[Redelivered]:
+async def _retry(composition: Composition, run: str | None) -> tuple[int, int]:
+    """Send each letter that waits, and say at once what came of it: how many, how many failed."""
     try:
         ports = composition.plugin.host.ports
         if ports.delivery is None or ports.letters is None:
             raise ConfigError("the app's Ports have no `delivery` and `letters`")
         redelivery = Redelivery(ports.delivery, ports.letters, ports.audit)
-        results: list[Redelivered] = []
-        for letter in await ports.letters.letters(run):
+        tried = failed = 0
+        async for letter in _waiting(ports.letters, run):
             try:
-                results.append(await redelivery.send(letter))
-            except StoreError as failure:  # the rest would fail alike; what was done is still told
-                results.append(Redelivered(letter, error=str(failure)))
-                break
-        return results
+                result = await redelivery.send(letter)
+            except StoreError as failure:  # the rest would fail alike
+                _say(Redelivered(letter, error=str(failure)))
+                return tried + 1, failed + 1
+            _say(result)
+            tried, failed = tried + 1, failed + (result.error is not None)
+        return tried, failed
     finally:
         await composition.close()
+
+
+async def _waiting(letters: DeadLetters, run: str | None) -> AsyncGenerator[DeadLetter]:
+    """Every letter that waits, once, a page at a time: a letter may have 256 KB.
+
+    What was sent in vain, or somebody else is sending, waits still, and may stand in front.
+    """
+    seen: set[str] = set()
+    page = PAGE
+    while True:
+        found = await letters.letters(run, limit=page)
+        fresh = [letter for letter in found if letter.id not in seen]
+        if not fresh and len(found) < page:
+            return
+        page *= 1 if fresh else 2
+        for letter in fresh:
+            seen.add(letter.id)
+            yield letter
+
+
+def _say(result: Redelivered) -> None:
+    """Tell of one. That nobody reads along (`| head`) keeps no letter from being sent."""
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(_told(result))
 
 
 def _told(result: Redelivered) -> str:

@@ -3,18 +3,21 @@
 import asyncio
 import contextlib
 import signal
+from datetime import timedelta
 from enum import Enum
 
 from temporalio.client import WorkflowQueryFailedError, WorkflowQueryRejectedError
 from temporalio.service import RPCError
 
 from executus.cli.family import below
-from executus.cli.live import View
+from executus.cli.live import View, duration, labelled
 from executus.cli.retries import Retries
 from executus.cli.user import user
+from executus.connect import AWAY
 from executus.errors import ExecutusError
 from executus.result import RunResult
 from executus.runs import Runs
+from executus.sanitize import clean_line
 from executus.state import LiveState
 from executus.waits import wait_lines
 
@@ -32,6 +35,10 @@ TROUBLE = (
     WorkflowQueryRejectedError,
 )
 """What a look at a run may end in; the next one may do better."""
+AWAY_SECONDS = 1.0
+"""Between two tries to reach Temporal again."""
+MAX_WHY = 200
+"""Characters of why it does not answer."""
 
 
 class Interrupt(Enum):
@@ -60,8 +67,15 @@ class Follower:
     """
 
     def __init__(
-        self, runs: Runs, run_id: str, view: View, signals: asyncio.Queue[Interrupt]
+        self,
+        runs: Runs,
+        run_id: str,
+        view: View,
+        signals: asyncio.Queue[Interrupt],
+        *,
+        patient: bool = True,
     ) -> None:
+        """`patient`: a Temporal that is away is waited for. Nobody starts our own one again."""
         self.interrupted = False
         """Whether Ctrl-C was pressed."""
         self.stopping = False
@@ -70,13 +84,18 @@ class Follower:
         self._run_id = run_id
         self._view = view
         self._signals = signals
+        self._patient = patient
         self._told: set[str] = set()
         self._below: dict[str, tuple[str, str]] = {}
         self._look_below_at = 0.0
 
     async def wait(self) -> RunResult | None:
-        """The run's result, or None when we were told to leave it."""
-        result = asyncio.create_task(self._runs.result(self._run_id))
+        """The run's result, or None when we were told to leave it.
+
+        Raises:
+            RPCError: Temporal refuses to tell, or is away and nobody brings it back.
+        """
+        result = asyncio.create_task(self._result())
         told = asyncio.create_task(self._told_to_leave())
         poll = asyncio.create_task(self._poll())
         try:
@@ -89,6 +108,36 @@ class Follower:
             for task in (result, told, poll):
                 task.cancel()
             await asyncio.gather(result, told, poll, return_exceptions=True)
+
+    async def _result(self) -> RunResult:
+        """The run's result, however often Temporal goes away meanwhile."""
+        while True:
+            try:
+                return await self._runs.result(self._run_id)
+            except RPCError as error:
+                if error.status not in AWAY or not self._patient:
+                    raise
+                await self._wait_for_temporal(error)
+
+    async def _wait_for_temporal(self, error: RPCError) -> None:
+        began = asyncio.get_running_loop().time()
+        why = clean_line(error.message, MAX_WHY)
+        self._view.note(labelled("waiting", f"Temporal does not answer: {why}"))
+        while True:
+            await asyncio.sleep(AWAY_SECONDS)
+            if await self._answers():
+                break
+        waited = duration(asyncio.get_running_loop().time() - began)
+        self._view.note(labelled("going on", f"Temporal answers again: waited {waited}"))
+
+    async def _answers(self) -> bool:
+        """Whether Temporal says anything about the run."""
+        handle = self._runs.client.get_workflow_handle(self._run_id)
+        try:
+            await handle.describe(rpc_timeout=timedelta(seconds=QUERY_SECONDS))
+        except RPCError as error:
+            return error.status not in AWAY
+        return True
 
     async def _told_to_leave(self) -> None:
         while await self._signals.get() is Interrupt.STOP:

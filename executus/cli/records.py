@@ -1,7 +1,7 @@
 """The database of records and money, as commands open it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,6 +53,12 @@ def _check_there(url: str) -> None:
     if not parsed.database.startswith("file:") and not Path(parsed.database).exists():
         text = f"there is no database file {parsed.database}: {bring_up(parsed)} to make it"
         raise SchemaError(text)
+
+
+def tell_more(found: Sequence[object], limit: int) -> None:
+    """Say on stderr that a list was cut: one more than `limit` was asked for."""
+    if len(found) > limit:
+        click.echo(f"there are more than these {limit:,}: --limit N shows N", err=True)
 
 
 def with_database(url: str | None, work: Callable[[Database], Awaitable[T]]) -> T:

@@ -141,9 +141,13 @@ async def _follow(session: Session, console: Console) -> int:
         with checked(Invocation):
             request = await _request(session, order.prompt)
         await runs.start(request)
-    follower = Follower(runs, run_id, session.view, signals)
+    follower = Follower(runs, run_id, session.view, signals, patient=not session.place.embedded)
     with session.view as view:
-        result = await follower.wait()
+        try:
+            result = await follower.wait()
+        except RPCError:  # the run goes on all the same: say by what it is found again
+            view.note(labelled("left", f"the run {run_id}; follow it: executus run --id {run_id}"))
+            raise
         if result is not None:
             view.finish(result)
     if result is None:

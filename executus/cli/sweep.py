@@ -224,4 +224,6 @@ def _tell(report: SweepReport) -> int:
         f"looked at {report.looked}: {len(report.swept)} swept, {report.live} live, "
         f"{report.waiting} left for the next sweep"
     )
+    if report.cut:
+        click.echo("a sweep does no more than that; there may be more: sweep again", err=True)
     return codes.FAILED if report.stuck or report.failed else codes.OK

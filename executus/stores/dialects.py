@@ -94,7 +94,10 @@ def explain(failure: BaseException, url: URL) -> StoreError:
             "EXECUTUS_DATABASE_URL (of a command: --database)"
         )
     if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_CANTOPEN:
-        first = f"{first} {url.database}"
+        first = (
+            f"{first} {url.database}: its folder must be there and writable, also to read, for "
+            "SQLite keeps files of its own beside it; copy it elsewhere, its -wal file with it"
+        )
     line = clean_line(Redactor().text(first), MAX_MESSAGE)
     return StoreError(f"{url.get_backend_name()}: {line}")
 

@@ -11,7 +11,7 @@ from executus.cli import deliveries
 from executus.cli.app import invoke
 from executus.cli.compose import Composition
 from executus.envelope import delivery_item
-from executus.errors import StoreError
+from executus.errors import DeliveryError, StoreError
 from executus.letter import DeadLetter, DeliveryReceipt
 from executus.plugin import ExecutusPlugin
 from executus.ports import DeadLetters, Ports
@@ -68,7 +68,11 @@ class Receiver:
 
 
 async def _keep_three(letters: DeadLetters) -> None:
-    for number in range(1, 4):
+    await _keep_many(letters, 3)
+
+
+async def _keep_many(letters: DeadLetters, many: int) -> None:
+    for number in range(1, many + 1):
         run_id, target = f"r{number}", DeliveryTarget(kind="file")
         ended = {"status": Status.OK, "reason": Reason.ANSWER, "started_at": LONG_AGO}
         result = RunResult(run_id=run_id, output="done", ended_at=LONG_AGO, **ended)
@@ -123,3 +127,46 @@ def test_a_store_that_goes_away_in_a_retry_does_not_hide_what_was_delivered(caps
         "delivered r1 to file, attempt 2",
         "FAILED    r2 to file: postgresql: connection refused",
     ]
+
+
+class Picky(Receiver):
+    """A receiver that never takes the first of them."""
+
+    async def deliver(self, item):
+        if item.run_id == "r1":
+            raise DeliveryError("no")
+        return await super().deliver(item)
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 200])
+def test_all_that_wait_are_sent_however_many_a_page_has(page, capsys, monkeypatch):
+    letters = MemoryLetters()
+    asyncio.run(_keep_three(letters))
+    asyncio.run(letters.claim("d2", 60))  # somebody else is sending it: it stays in front
+    plugin = ExecutusPlugin(ports=Ports(delivery=Picky(), letters=letters))
+    monkeypatch.setattr(deliveries, "compose", lambda settings: Composition(plugin=plugin))
+    monkeypatch.setattr(deliveries, "PAGE", page)
+    assert invoke(["deliveries", "retry", "--all"]) == 1
+    assert sorted(capsys.readouterr().out.splitlines()) == [
+        "FAILED    r1 to file: no",
+        "delivered r3 to file, attempt 2",
+        "left      r2 to file: somebody else delivers it, or has",
+    ]
+
+
+def test_more_letters_than_a_store_lists_at_once_are_all_sent(capsys, monkeypatch):
+    letters = MemoryLetters()
+    asyncio.run(_keep_many(letters, 1_100))
+    plugin = ExecutusPlugin(ports=Ports(delivery=Receiver(), letters=letters))
+    monkeypatch.setattr(deliveries, "compose", lambda settings: Composition(plugin=plugin))
+    assert invoke(["deliveries", "retry", "--all"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1_100
+
+
+def test_a_list_that_is_cut_says_so(monkeypatch, tmp_path, capsys):
+    url = f"sqlite:///{tmp_path / 'one.db'}"
+    asyncio.run(_keep_in(url))
+    for limit, more in [("2", "there are more than these 2: --limit N shows N\n"), ("3", "")]:
+        assert invoke(["deliveries", "--limit", limit, "--database", url]) == 0
+        said = capsys.readouterr()
+        assert (len(said.out.splitlines()), said.err) == (int(limit), more)

@@ -384,7 +384,12 @@ async def test_one_sweep_closes_no_more_than_its_limit(bench: Bench, name: str) 
     for number in range(3):
         await ended(await bench.opened(f"{name}-{number}", "ok"))
     small = NOW.model_copy(update={"limit": 2})
-    assert [len((await bench.sweep(small)).swept) for _ in range(3)] == [2, 1, 0]
+    reports = [await bench.sweep(small) for _ in range(3)]
+    assert [(len(report.swept), report.cut) for report in reports] == [
+        (2, True),
+        (1, False),
+        (0, False),
+    ]
 
 
 @pytest.mark.parametrize(
