@@ -1,10 +1,13 @@
 """Logs of a long-running process: one JSON object a line, on stderr, for any collector."""
 
+import contextlib
 import json
 import logging
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 from temporalio.runtime import (
     LogForwardingConfig,
     LoggingConfig,
@@ -46,6 +49,29 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+class LogFile(logging.FileHandler):
+    """A log beside a run that a person looks at: one that cannot be written is a line, once.
+
+    Python's own way is a traceback on stderr for each record that a full disk took.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, mode="w", delay=True, encoding="utf-8")
+        self._told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Say why the log ends; a record that does not format is shown as ever."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        if not self._told:
+            self._told = True
+            why = error.strerror or type(error).__name__
+            with contextlib.suppress(OSError):
+                click.echo(f"warning   cannot write the log {self.baseFilename}: {why}", err=True)
+
+
 def to_stderr() -> None:
     """Log to stderr, as a worker does."""
     _install(logging.StreamHandler())
@@ -58,7 +84,7 @@ def to_file(path: Path) -> None:
         ConfigError: its folder cannot be written.
     """
     make_writable(path.parent)
-    _install(logging.FileHandler(path, mode="w", delay=True, encoding="utf-8"))
+    _install(LogFile(path))
 
 
 def _install(handler: logging.Handler) -> None:

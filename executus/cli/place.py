@@ -1,6 +1,6 @@
 """Where a command works: the Temporal that the environment names, or this folder's own server."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from temporalio.api.enums.v1 import TaskQueueType, WorkerStatus
 from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     ListWorkersRequest,
@@ -68,7 +69,8 @@ async def has_worker(client: Client, task_queue: str) -> bool:
     """Whether a worker polls `task_queue` for workflows, as far as the server knows.
 
     Its list of pollers remembers a stopped worker for minutes; its newer list of workers says which
-    ones are stopping. One that was killed looks alive until its poll is old.
+    ones are stopping, and knows a new one after its first heartbeat only, a minute from its start.
+    A worker that was killed looks alive until its poll is old.
     """
     answer = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
@@ -78,20 +80,35 @@ async def has_worker(client: Client, task_queue: str) -> bool:
         )
     )
     oldest = datetime.now(UTC) - POLL_AGE
-    polled = any(poller.last_access_time.ToDatetime(UTC) > oldest for poller in answer.pollers)
-    return polled and not await _all_stopping(client, task_queue)
+    polled = {
+        poller.identity: poller.last_access_time.ToDatetime(UTC)
+        for poller in answer.pollers
+        if poller.last_access_time.ToDatetime(UTC) > oldest
+    }
+    known = await _heartbeats(client, task_queue) if polled else []
+    return any(_serves(identity, at, known) for identity, at in polled.items())
 
 
-async def _all_stopping(client: Client, task_queue: str) -> bool:
-    """Whether the server knows the queue's workers, and that none of them goes on."""
+def _serves(identity: str, polled_at: datetime, known: Sequence[WorkerHeartbeat]) -> bool:
+    """Whether a poller goes on, as far as is known: it is no worker that has stopped since.
+
+    A worker that was started again may have the identity of the one before it (`1@host`).
+    """
+    own = [beat for beat in known if beat.worker_identity == identity]
+    if any(beat.status == WorkerStatus.WORKER_STATUS_RUNNING for beat in own):
+        return True
+    return all(polled_at > beat.heartbeat_time.ToDatetime(UTC) for beat in own)
+
+
+async def _heartbeats(client: Client, task_queue: str) -> list[WorkerHeartbeat]:
+    """What the queue's workers said last, where the server knows them."""
     if "'" in task_queue or "\\" in task_queue:  # not to be quoted in a query
-        return False
+        return []
     request = ListWorkersRequest(
         namespace=client.namespace, page_size=100, query=f"TaskQueue='{task_queue}'"
     )
     try:
         workers = (await client.workflow_service.list_workers(request)).workers_info
     except RPCError:  # an older server, or a key that may not ask
-        return False
-    running = WorkerStatus.WORKER_STATUS_RUNNING
-    return bool(workers) and all(item.worker_heartbeat.status != running for item in workers)
+        return []
+    return [item.worker_heartbeat for item in workers]

@@ -1,9 +1,12 @@
 """A worker's log lines."""
 
+import errno
+import io
 import json
 import logging
+from pathlib import Path
 
-from executus.cli.log import JsonLines
+from executus.cli.log import JsonLines, LogFile
 
 
 def record(message: str, *args: object, **extra: object) -> logging.LogRecord:
@@ -35,3 +38,21 @@ def test_secrets_are_redacted_in_messages_and_tracebacks() -> None:
     text = JsonLines().format(made)
     assert key not in text
     assert "ValueError" in json.loads(text)["error"]
+
+
+class Full(io.StringIO):
+    """A file on a full disk."""
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_on_a_full_disk_is_one_line(capsys, monkeypatch, tmp_path: Path) -> None:
+    handler = LogFile(tmp_path / "run.log")
+    monkeypatch.setattr(handler, "stream", Full())
+    for _ in range(3):
+        handler.handle(record("hi"))
+    said = f"warning   cannot write the log {tmp_path / 'run.log'}: No space left on device\n"
+    assert capsys.readouterr().err == said
+    handler.handle(record("%d", "no number"))
+    assert "Logging error" in capsys.readouterr().err

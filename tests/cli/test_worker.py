@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Worker
 
+from executus.cli.place import has_worker
 from executus.result import RunResult
-from executus.sweeper_workflow import SWEEP_WORKFLOW, SweepReport
+from executus.sweeper_workflow import SWEEP_WORKFLOW, SweepReport, SweepRun
 from tests.cli.conftest import ROOT, Process
 from tests.cli.silent_model import SilentModel
 
@@ -69,6 +72,20 @@ def test_a_run_uses_the_worker_that_serves_the_task_queue(start, executus, tmp_p
     assert (code, "worker    in this process" in err) == (0, True)  # the stopped one is no worker
     stop(server)
     assert server.returncode == 0
+
+
+@pytest.mark.parametrize("identities", [("1@a", "1@b"), ("1@host", "1@host")])
+async def test_a_worker_that_was_just_restarted_is_seen(start, identities) -> None:
+    """The server lists the stopped one for minutes, and the new one after a minute."""
+    address = address_of(start(["server"]))
+    asking = await Client.connect(address)
+    for identity in identities:
+        client = await Client.connect(address, identity=identity)
+        async with Worker(client, task_queue="q", workflows=[SweepRun]):
+            async with asyncio.timeout(20):
+                while not await has_worker(asking, "q"):
+                    await asyncio.sleep(0.1)
+        assert not await has_worker(asking, "q")
 
 
 def test_a_worker_drains_at_sigterm_and_leaves_what_it_cannot_finish(start) -> None:
