@@ -103,7 +103,8 @@ async def _give_up(
     hopeless = trouble.refused and run.plan is None
     keeps = run.wired is None or "letters" in run.wired
     kept = not hopeless and keeps and await cleanup.keep(letter)
-    fate = "kept as a dead letter: `executus deliveries retry`" if kept else "not kept"
+    again = f"kept as a dead letter: `executus deliveries retry {letter.run_id}`"
+    fate = again if kept else "not kept"
     cleanup.warnings.append(
         f"delivery to {letter.target} did not land ({trouble.error}); {fate}"[:700]
     )

@@ -71,7 +71,8 @@ async def test_a_dead_letter_is_listed_delivered_by_command_and_proved(
             out = await k.run([say("the answer")], delivery=target)
         result, run = out.result, out.result.run_id
         assert (result.status, result.delivery) == (Status.OK, None)
-        assert "(the receiver answered 404); kept as a dead letter" in result.warnings[0]
+        again = f"kept as a dead letter: `executus deliveries retry {result.run_id}`"
+        assert f"(the receiver answered 404); {again}" in result.warnings[0]
 
         code, text = await command("deliveries")
         assert code == 0
