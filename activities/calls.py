@@ -196,16 +196,20 @@ class ModelCalls:
         try:
             provider = self._host.models.provider(target.provider)
             reply = await provider.complete(request, self.progress)
-        except ModelError:
+        except ModelError as error:
+            error.args = (self._shown(error),)  # a host's own provider, or the host's own shapes
             raise
         except Exception as error:  # noqa: BLE001 - the host's code: whatever it raises
-            text = self._host.redactor.text(clean_text(str(error)))[:500]
-            message = f"the provider raised {type(error).__name__}: {text}"
+            message = f"the provider raised {type(error).__name__}: {self._shown(error)}"
             raise ModelError(message, fault="unknown") from None
         if not isinstance(reply, ModelReply):  # pyright: ignore[reportUnnecessaryIsInstance] - for hosts without a type checker
             made = type(reply).__name__
             raise ModelError(f"the provider returned {made}, not a ModelReply", fault="unknown")
         return reply
+
+    def _shown(self, error: Exception) -> str:
+        """Its message as logs, histories and people may have it."""
+        return self._host.redactor.text(clean_text(str(error)))[:500]
 
 
 def _meter(call: BudgetCall, tokens: int, micro_usd: int | None) -> BudgetMeter:

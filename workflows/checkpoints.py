@@ -1,5 +1,6 @@
 """Let the host keep copies of a run: now and then while it runs, and in every ending."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from executus.status import Status
 from executus.workflows.perform import Nothing, Options, perform
 from executus.workflows.run import Run
 
+PATCH_CUT_OFF = "executus.save.cut-off"
 SAVE_SECONDS = 20.0
 """For one copy; a run does not wait longer for its host's store."""
 
@@ -38,7 +40,7 @@ async def save(
     """Save a copy; why it did not land, if it did not. The run goes on either way.
 
     Raises:
-        CancelledError: the run is being stopped.
+        CancelledError: the run is being stopped, or the time of its phase is up.
     """
     asked = CheckpointInput(
         key=run.key,
@@ -53,6 +55,9 @@ async def save(
         await perform(contracts.CHECKPOINT, asked, Nothing, options, summary)
     except ActivityError as error:
         if is_cancelled_exception(error):
+            # A task that ends in anything else was not cut off, and a phase of it broke the run.
+            if workflow.patched(PATCH_CUT_OFF):
+                raise asyncio.CancelledError from None
             raise
         return str(error.cause or error)
     run.saved_at = workflow.now()

@@ -88,9 +88,13 @@ class Controls:
         """Say something, and answer when the next model call is to have it, or none will."""
         run = self._run
         # An update may come before the run has taken up what an earlier execution knew.
+        run.early.append(asked)
         await workflow.wait_condition(lambda: run.plan is not None or run.ending is not None)
+        run.early.remove(asked)
         if run.steer.knows(message_id):  # sent again to the run's next execution
             return SteerReceipt(delivered=True, why="delivered before")
+        if run.ending is not None:  # meanwhile: it is noted with what the inbox had
+            return SteerReceipt(delivered=False, why=TOO_LATE)
         steer = run.steer.put(asked.text, by=asked.by, message_id=message_id)
         if steer is None:  # others in the same task were quicker
             return SteerReceipt(delivered=False, why=f"{MAX_STEER} messages wait already")

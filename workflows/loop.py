@@ -137,6 +137,16 @@ class AgentLoop:
         turn = self._last_calls if heard.last else self._tool_turn
         return await turn(heard.calls, heard.handed)
 
+    @property
+    def _closing(self) -> str:
+        """What the step of a closing answer is called after its turn.
+
+        A phase whose very first turn meets a limit closes at the number of the phase before it,
+        which may have closed there, too.
+        """
+        again = self.iteration and self.iteration == self.stretch.began
+        return ".closing.2" if again else ".closing"
+
     def _heard(self, reply: ModelStepOutput) -> Asked | Ending | None:
         """What a reply comes to. Nobody holds the reply itself while its calls run."""
         self._stop_after(reply.message.text)
@@ -194,7 +204,7 @@ class AgentLoop:
         """One reply. Where the policy at a limit is to ask, it waits here for an answer."""
         room = await self._room(closing=closing)
         self.iteration += 0 if closing else 1
-        step_id = f"m{self.iteration}.closing" if closing else f"m{self.iteration}"
+        step_id = f"m{self.iteration}{self._closing if closing else ''}"
         tries = 1
         while True:
             sent = len(self.dialogue)
@@ -260,9 +270,11 @@ class AgentLoop:
     async def _tool_turn(self, calls: Sequence[ToolCallPart], handed: Submissions) -> Ending | None:
         limit = self.plan.bounds.tool_calls
         kept, extra = calls[:limit], calls[limit:]
-        results = await self._call(kept, handed.answers)
-        for call_id, part in _unrun(extra, TOO_MANY.format(limit=limit)).items():
-            self.dialogue.answer(handed.answers.get(call_id, part))
+        try:
+            results = await self._call(kept, handed.answers)
+        finally:  # also when the run is stopped meanwhile: no call is left without its answer
+            for call_id, part in _unrun(extra, TOO_MANY.format(limit=limit)).items():
+                self.dialogue.answer(handed.answers.get(call_id, part))
         for message in self.engine.attached():
             self.dialogue.say(message)
         pairs = [

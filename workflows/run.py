@@ -24,7 +24,7 @@ from executus.request import RunRequest
 from executus.result import MAX_RESULT_FILES
 from executus.sanitize import cap_text, clean_line
 from executus.state import STATE_STEPS, LiveState, Stage
-from executus.steer import CALLER, MAX_STEER
+from executus.steer import CALLER, MAX_STEER, SteerRequest
 from executus.step import StepStatus
 from executus.transcript import Transcript
 from executus.workflows.allowance import Allowance
@@ -56,6 +56,8 @@ class Run:
         self.ledger = Ledger()
         self.steer = Inbox()
         """What waits to be said to the agent."""
+        self.early: list[SteerRequest] = []
+        """What came before the inbox knew what an earlier execution had."""
         self.stage: Stage = "starting"
         self.request: RunRequest | None = None
         self.target: DeliveryTarget | None = None
@@ -213,6 +215,8 @@ class Run:
 
     def empty_inbox(self) -> None:
         """The run has ended: note what its model did not hear any more."""
+        for asked in self.early:
+            self._unheard(asked.text, asked.by, CALLER, TOO_LATE)
         for steer in self.steer.take():
             self._unheard(steer.text, steer.by, steer.source, TOO_LATE)
 

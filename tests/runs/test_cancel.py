@@ -201,8 +201,9 @@ async def test_a_transcript_stays_well_formed_when_tools_are_cut_off(env):
     from tests.workflows.fakes import assert_well_formed
 
     async with kit(env, tools=TOOLS) as k:
-        script = [calls(("wait", {}), ("add", {"a": 1, "b": 2}))]
-        handle = await k.start(script, tools=("wait", "add"), max_runtime=3_600)
+        script = [calls(("wait", {}), ("add", {"a": 1, "b": 2}), ("add", {"a": 3, "b": 4}))]
+        limits = {"tool_calls": 2}
+        handle = await k.start(script, tools=("wait", "add"), max_runtime=3_600, limits=limits)
         await _until(k, handle.id, lambda s: "complete" in {x.status for x in s.steps[1:]})
         await stop(k, handle.id, "signal")
         await k.outcome(handle.id)
@@ -211,8 +212,9 @@ async def test_a_transcript_stays_well_formed_when_tools_are_cut_off(env):
 
         messages = TranscriptPage.model_validate(page).messages
         assert_well_formed(messages)
-        outcomes = {m.parts[0].name: m.parts[0].outcome for m in messages if m.role == "tool"}
-        assert outcomes == {"wait": "unknown", "add": "ok"}
+        parts = [m.parts[0] for m in messages if m.role == "tool"]
+        outcomes = [(part.name, part.outcome) for part in parts]
+        assert outcomes == [("wait", "unknown"), ("add", "ok"), ("add", "error")]
 
 
 async def test_a_native_cancel_keeps_the_result_without_any_worker(env):

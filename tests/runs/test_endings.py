@@ -575,3 +575,18 @@ async def test_a_bug_in_a_hosts_own_provider_is_a_failed_target(env):
         assert out.result.reason is R.MODEL_UNAVAILABLE
         assert "KeyError" in out.result.error
         assert "sk-abc" not in out.history.to_json()
+
+
+async def test_a_secret_in_what_a_provider_says_of_its_failure_is_shown_to_nobody(env, caplog):
+    secret = "sk-abcdefghijklmnopqrstuvwx"
+    async with kit(env) as k:
+        k.scripts["a"] = [fail("not_found", f"no key {secret}")]
+        k.scripts["b"] = [fail("request_rejected", f"{secret} \ud800")]
+        out = await k.run(None, model_tier="scripted/a,scripted/b")
+        assert out.result.reason is R.REQUEST_REJECTED
+        assert out.result.error.count("[redacted") == 2
+        state = await k.runs.state(out.result.run_id)
+        told = [out.result.model_dump_json(), state.model_dump_json()]
+        told += [event.SerializeToString().decode(errors="replace") for event in out.history.events]
+        told += [row.model_dump_json() for row in await k.audit.rows(out.result.run_id)]
+        assert secret not in "".join([*told, caplog.text])

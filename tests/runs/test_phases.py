@@ -6,13 +6,17 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from executus import Reason, RunnableAgent, Status
+from executus.checkpoint import Checkpoint
 from executus.critic_view import CriticDecision
 from executus.limits import Defaults
 from executus.models.scripted import call, fail, hang, say
 from executus.origin import Origin
 from executus.phase import Phase
+from executus.ports import Ports
+from executus.stores.memory import MemoryAudit
 from executus.testing import activities
 from executus.tools import tool
+from executus.usage import Usage
 
 from .kit import assert_closed_once, kit
 from .test_critic import OWN, Own
@@ -117,6 +121,54 @@ async def test_a_pipeline_of_five_with_an_optional_failure(env):
         assert entries[0].body["phases"] == [p.name for p in made]
         failed = [e for e in entries if e.name == "phase_failed"]
         assert len(failed) == 1
+
+
+async def test_two_phases_that_close_at_one_turn_pay_for_and_record_both_answers(env):
+    async with kit(env, tools=[add]) as k:
+        large = Usage(input_tokens=3_000, output_tokens=900, model_calls=1)
+        first = [call("add", a=1, b=2), say("half done", usage=large)]
+        made = phases(k, ("A", first, {"max_iterations": 1}), ("B", [say("all I have")], {}))
+        limits = {"tokens": 5_000, "at_limit": "wrap_up"}
+        out = await k.run(None, phases=made, tools=("add",), limits=limits)
+        result = out.result
+        assert (result.reason, result.output) == (Reason.TOKEN_LIMIT, "all I have")
+        found = [(s.id, s.phase, s.status) for s in result.steps if s.kind == "model"]
+        assert found == [
+            ("m1", "A", "complete"),
+            ("m1.closing", "A", "complete"),
+            ("m1.closing.2", "B", "complete"),
+        ]
+        await assert_closed_once(k, out)
+
+
+class Stuck:
+    """A checkpointer whose first copy never lands."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    async def save(self, checkpoint: Checkpoint) -> None:
+        self.tries += 1
+        if self.tries == 1:
+            await asyncio.Event().wait()
+
+    async def load(self, run_id: str) -> Checkpoint | None:
+        return None
+
+
+async def test_a_phase_whose_time_is_up_while_a_copy_is_kept_is_over_and_no_more(env):
+    ports = Ports(audit=MemoryAudit(), checkpointer=Stuck())
+    defaults = Defaults(checkpoint_seconds=0)
+    async with kit(env, tools=[add], ports=ports, defaults=defaults) as k:
+        first = {"max_runtime": 1, "optional": True, "fallback": "none"}
+        made = phases(k, ("A", [call("add", a=1, b=2)], first), ("B", [say("b")], {}))
+        out = await k.run(None, phases=made, tools=("add",))
+        assert (out.result.reason, out.result.output) == (Reason.ANSWER, "b")
+        assert [(s.id, s.phase) for s in out.result.steps] == [
+            ("m1", "A"),
+            ("m1.t1", "A"),
+            ("m2", "B"),
+        ]
 
 
 async def test_each_phase_is_a_named_group_of_events_in_the_temporal_ui(env):

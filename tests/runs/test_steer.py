@@ -10,7 +10,7 @@ from executus import Reason, Status
 from executus.errors import UserError
 from executus.limits import Defaults
 from executus.models.scripted import call, calls, hang, say
-from executus.steer import MAX_STEER, TOOL_STEER
+from executus.steer import MAX_STEER, TOOL_STEER, SteerReceipt
 from executus.tools import ToolContext, ToolRetry, tool
 
 from .command import command
@@ -130,6 +130,22 @@ async def test_what_was_said_too_late_for_any_model_call_is_in_the_audit(env):
         assert [row["summary"] for row in rows] == ["look left"]
         said = {name: rows[0]["content"][name]["value"] for name in ("by", "source", "why")}
         assert said == {"by": "ann", "source": "caller", "why": "the run ended first"}
+
+
+async def test_what_was_said_to_a_run_that_never_began_is_answered_and_in_the_audit(env):
+    gate = Gate("executus.resolve")
+    async with kit(env, interceptors=[gate]) as k:
+        handle = await k.start([say("never")])
+        await gate.entered.wait()
+        waiting = asyncio.create_task(k.runs.steer_and_wait(handle.id, "look left", by="ann"))
+        while not await pending(handle):
+            await asyncio.sleep(0.02)
+        await k.runs.cancel(handle.id, "enough")
+        assert await waiting == SteerReceipt(delivered=False, why="the run ended first")
+        out = await k.outcome(handle.id)
+        assert out.activities == ["executus.resolve", "executus.audit.close"]
+        rows = [e.body for e in await k.audit.rows(handle.id) if e.name == "steer_dropped"]
+        assert [(r["summary"], r["content"]["by"]["value"]) for r in rows] == [("look left", "ann")]
 
 
 async def test_the_update_answers_for_the_closing_answer_too(env):
