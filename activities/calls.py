@@ -224,7 +224,7 @@ def _meter(call: BudgetCall, tokens: int, micro_usd: int | None) -> BudgetMeter:
     )
 
 
-async def quietly(doing: Awaitable[None], what: str) -> None:
+async def quietly(doing: Awaitable[object], what: str) -> None:
     """Await something whose failure must not lose a paid reply; log it."""
     try:
         await doing

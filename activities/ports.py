@@ -7,10 +7,11 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from executus import contracts
+from executus.activities.calls import quietly
 from executus.activities.host import Host
 from executus.activities.records import Records
-from executus.audit import AuditOpen, AuditRow, step_of
-from executus.budget import BudgetDecision, BudgetReceipt
+from executus.audit import AuditClose, AuditOpen, AuditRow, step_of
+from executus.budget import BudgetCommit, BudgetDecision, BudgetReceipt
 from executus.contracts import (
     AuditClosed,
     AuditCloseInput,
@@ -22,6 +23,7 @@ from executus.contracts import (
 )
 from executus.errors import ReservationMismatch
 from executus.ports import Audit
+from executus.resets import Descent
 
 
 class PortActivities:
@@ -65,9 +67,24 @@ class PortActivities:
         audit = self._ports.audit
         if audit is None:
             return AuditClosed()
-        name = await self._fill(audit, asked.close.opening, asked.events, asked.row_keys)
-        close = asked.close.model_copy(update={"execution": name})
+        descent = await self._fill(audit, asked.close.opening, asked.events, asked.row_keys)
+        close = asked.close.model_copy(update={"execution": descent.name})
+        if descent.resets:
+            await quietly(self._settle_earlier(close), "budget commit")
         return AuditClosed(receipt=await audit.close(close))
+
+    async def _settle_earlier(self, close: AuditClose) -> None:
+        """Settle what is still held for a run that was reset to before it reserved.
+
+        This execution ended before it did so again, so it has nothing of its own to settle; what
+        was reserved, and spent, by the one before it stands open. What is settled stays as it is.
+        """
+        if self._ports.budget is None:
+            return
+        opening = close.opening
+        seconds = max(0.0, (close.ended_at - opening.started_at).total_seconds())
+        commit = BudgetCommit(run_id=opening.run_id, seconds=seconds, execution_id=close.execution)
+        await self._ports.budget.commit(commit)
 
     @activity.defn(name=contracts.AUDIT_FLUSH)
     async def flush(self, asked: AuditFlushInput) -> None:
@@ -77,11 +94,11 @@ class PortActivities:
 
     async def _fill(
         self, audit: Audit, opening: AuditOpen, events: Sequence[AuditRow], row_keys: int
-    ) -> str:
+    ) -> Descent:
         """Open the record if need be; write events, and the rows of steps that have none.
 
         A step has none when its own activity could not write it: a killed worker, an outage.
-        Answers by which name this execution stands in the record.
+        Answers where this execution comes from: that names it in the record.
         """
         await audit.start(opening)
         run_id = opening.run_id
@@ -103,7 +120,7 @@ class PortActivities:
                 break
         if events:
             await audit.record(run_id, [descent.keyed(event) for event in events])
-        return descent.name
+        return descent
 
     @staticmethod
     async def _page(start: int) -> StepsPage:

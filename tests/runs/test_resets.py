@@ -10,7 +10,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 
-from executus import Status
+from executus import Reason, Status
 from executus.audit import AuditEntry, step_of
 from executus.cli.app import invoke
 from executus.delivery import Deliveries
@@ -271,6 +271,21 @@ async def test_a_run_under_way_is_reset(
     assert reserved == 0
     assert len({key for _, key in booked}) == 1
     assert len(box.items) == 1
+
+
+async def test_a_reset_run_that_ends_before_it_reserves_settles_what_was_held(
+    k: Kit, stores: Ports, box: Box
+) -> None:
+    never, asked = holding()
+    handle, _ = await begin(k, [never])
+    await asked.wait()
+    box.problem = lambda target: f"{target.kind} is closed"  # type: ignore[method-assign]
+    await reset(k, handle.id, "executus.resolve")
+    out = await k.outcome(handle.id)
+    assert out.result.reason is Reason.DELIVERY_REFUSED
+    assert await stores.budget.hold(handle.id) is None  # type: ignore[union-attr]
+    settled, reserved = (await spent(stores))["tokens"]
+    assert (settled > 0, reserved) == (True, 0), "the first model call at its worst case"
 
 
 async def test_a_failed_run_is_reset_and_ends_well(k: Kit, stores: Ports, box: Box) -> None:
