@@ -7,16 +7,18 @@ conversation is the argument. It also keeps the newest activation, and the newes
 the input of the tool that is waited for (docs/performance.md).
 
 Nor does it keep the live page of the Temporal UI: that is made when somebody looks.
+
+And so that a run takes what happened before what is asked of it: see `events_first`.
 """
 
 import dataclasses
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.common import RawValue
 from temporalio.worker import (
@@ -35,6 +37,49 @@ from executus.workflows.intake import Received
 
 _NO_RESULT, _NO_JOBS = Payloads(), WorkflowActivation()
 """One for all runs."""
+_LAST = frozenset(
+    f"{how}_workflow_execution" for how in ("complete", "fail", "cancel", "continue_as_new")
+)
+"""Commands that end an execution; none comes after them."""
+
+
+def events_first(
+    activate: Callable[[WorkflowActivation], WorkflowActivationCompletion], act: WorkflowActivation
+) -> WorkflowActivationCompletion:
+    """Activate with everything but updates, then with the updates of the same workflow task.
+
+    The SDK takes updates first where both come in one activation, as in every replay. But a worker
+    that has just started may get them in two, events first (seen where a query came with the task).
+    What it then records no replay can follow (TMPRL1100), and the run hangs: somebody approved a
+    call while workers were restarted. In this order both are the same: all events of a task are
+    older than its updates. See docs/decisions/0019.
+    """
+    updates = [job for job in act.jobs if job.HasField("do_update")]
+    others = [job for job in act.jobs if not job.HasField("do_update")]
+    if not updates or not others:
+        return activate(act)
+    completion = activate(_with_jobs(act, others))
+    if not completion.HasField("successful"):
+        return completion
+    answered = activate(_with_jobs(act, updates))
+    if not answered.HasField("successful"):
+        return answered
+    commands = [*completion.successful.commands]
+    end = [commands.pop()] if commands and commands[-1].WhichOneof("variant") in _LAST else []
+    del completion.successful.commands[:]
+    completion.successful.commands.extend([*commands, *answered.successful.commands, *end])
+    completion.successful.used_internal_flags.extend(answered.successful.used_internal_flags)
+    return completion
+
+
+def _with_jobs(
+    act: WorkflowActivation, jobs: Sequence[WorkflowActivationJob]
+) -> WorkflowActivation:
+    part = WorkflowActivation()
+    part.CopyFrom(act)
+    del part.jobs[:]
+    part.jobs.extend(jobs)
+    return part
 
 
 class LeanRunner(UnsandboxedWorkflowRunner):
@@ -47,7 +92,7 @@ class LeanRunner(UnsandboxedWorkflowRunner):
             own = Payloads()
             own.CopyFrom(det.last_completion_result)
         made = super().create_instance(dataclasses.replace(det, last_completion_result=own))
-        return cast("WorkflowInstance", _LeanInstance(made))
+        return cast("WorkflowInstance", _LeanInstance(made, agent_run=det.defn.cls is AgentRun))
 
 
 class _LeanInstance:
@@ -59,17 +104,20 @@ class _LeanInstance:
     `WorkflowInstance` by class: what another release adds to that is passed on as well.
     """
 
-    __slots__ = ("_inner",)
+    __slots__ = ("_agent_run", "_inner")
 
-    def __init__(self, inner: WorkflowInstance) -> None:
+    def __init__(self, inner: WorkflowInstance, *, agent_run: bool) -> None:
         self._inner = inner
+        self._agent_run = agent_run
+        """A host's own workflow has histories in the SDK's order."""
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         """See `WorkflowInstance`."""
-        completion = self._inner.activate(act)
+        inner = self._inner.activate
+        completion = events_first(inner, act) if self._agent_run else inner(act)
         if not act.is_replaying and not any(job.HasField("remove_from_cache") for job in act.jobs):
             self._inner.activate(_NO_JOBS)
         return completion
