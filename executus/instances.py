@@ -55,9 +55,9 @@ def events_first(
     older than its updates. See docs/decisions/0019.
     """
     updates = [job for job in act.jobs if job.HasField("do_update")]
-    others = [job for job in act.jobs if not job.HasField("do_update")]
-    if not updates or not others:
+    if len(updates) in (0, len(act.jobs)):
         return activate(act)
+    others = [job for job in act.jobs if not job.HasField("do_update")]
     completion = activate(_with_jobs(act, others))
     if not completion.HasField("successful"):
         return completion

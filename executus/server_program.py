@@ -18,6 +18,10 @@ DYNAMIC_CONFIG = (
     "frontend.WorkflowTimeSkippingEnabled=true",
     "matching.enableFairness=true",
 )
+DYNAMIC_ARGUMENTS = tuple(
+    part for value in DYNAMIC_CONFIG for part in ("--dynamic-config-value", value)
+)
+"""The same on the command line of any development server."""
 PRAGMAS = ("journal_mode=WAL",)
 """A fifth less server CPU than the default journal, and just as safe against a killed process."""
 
@@ -31,9 +35,7 @@ def server_command(
     command += ["--db-filename", str(database), "--namespace", namespace]
     for pragma in PRAGMAS:
         command += ["--sqlite-pragma", pragma]
-    for value in DYNAMIC_CONFIG:
-        command += ["--dynamic-config-value", value]
-    return command
+    return [*command, *DYNAMIC_ARGUMENTS]
 
 
 def find_program() -> Path | None:

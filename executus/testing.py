@@ -34,7 +34,7 @@ from executus.plugin import ExecutusPlugin
 from executus.request import RunRequest
 from executus.result import RunResult
 from executus.runs import Runs
-from executus.server_program import DYNAMIC_CONFIG, find_program
+from executus.server_program import DYNAMIC_ARGUMENTS, find_program
 
 TIERS = ("fast", "thinking")
 """They follow the script that has no name."""
@@ -62,10 +62,9 @@ async def time_skipping_server() -> AsyncGenerator[WorkflowEnvironment]:
     program = find_program()
     if program is None:
         raise MissingExtra("server", "a test server")
-    settings = [part for value in DYNAMIC_CONFIG for part in ("--dynamic-config-value", value)]
     async with await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=str(program),
-        dev_server_extra_args=[*settings, "--log-level", "error"],
+        dev_server_extra_args=[*DYNAMIC_ARGUMENTS, "--log-level", "error"],
     ) as environment:
         yield environment
 
@@ -79,6 +78,18 @@ def activities(history: WorkflowHistory) -> list[str]:
     ]
 
 
+async def executions(client: Client, run_id: str) -> tuple[WorkflowHistory, ...]:
+    """Histories of all executions of a run, oldest first: one, unless the run was long."""
+    found = list[WorkflowHistory]()
+    execution: str | None = None
+    while execution is None or execution:
+        handle = client.get_workflow_handle(run_id, run_id=execution)
+        found.insert(0, await handle.fetch_history())
+        began = found[0].events[0].workflow_execution_started_event_attributes
+        execution = began.continued_execution_run_id
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A run that ended, and was replayed."""
@@ -86,7 +97,7 @@ class Finished:
     result: RunResult
     """As `Runs.result` has it, whatever the ending."""
     histories: tuple[WorkflowHistory, ...]
-    """Of its executions, oldest first: one, unless the run was long."""
+    """See `executions`."""
 
     @property
     def activities(self) -> list[str]:
@@ -155,16 +166,10 @@ class AgentEnvironment:
             temporalio.workflow.NondeterminismError: it does not replay.
         """
         result = await self.runs.result(run_id)
-        histories = list[WorkflowHistory]()
-        execution: str | None = None
-        while execution is None or execution:
-            handle = self.client.get_workflow_handle(run_id, run_id=execution)
-            histories.insert(0, await handle.fetch_history())
-            began = histories[0].events[0].workflow_execution_started_event_attributes
-            execution = began.continued_execution_run_id
+        histories = await executions(self.client, run_id)
         replayer = Replayer(
             workflows=[], plugins=[self._plugin], data_converter=self.client.data_converter
         )
         for history in histories:
             await replayer.replay_workflow(history)
-        return Finished(result, tuple(histories))
+        return Finished(result, histories)

@@ -11,11 +11,9 @@ from temporalio.testing import WorkflowEnvironment
 
 from bench.postgres import Postgres, running
 from executus.garbage import keep_loaded
-from executus.server_program import DYNAMIC_CONFIG, find_program
+from executus.server_program import find_program
 from executus.stores.database import Database
 from executus.testing import time_skipping_server
-
-DEV_ARGS = [arg for value in DYNAMIC_CONFIG for arg in ("--dynamic-config-value", value)]
 
 
 def temporal_program() -> str:

@@ -142,7 +142,7 @@ class AgentLoop:
         """What the step of a closing answer is called after its turn.
 
         A phase whose very first turn meets a limit closes at the number of the phase before it,
-        which may have closed there, too.
+        which may have closed there, too. No third one does: that limit is the whole run's.
         """
         again = self.iteration and self.iteration == self.stretch.began
         return ".closing.2" if again else ".closing"

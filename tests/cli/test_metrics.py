@@ -12,13 +12,7 @@ from executus.cli.app import invoke
 from executus.metrics import HELP, MODEL_CALLS, RUNS
 from executus.settings import load_settings
 from tests.cli.test_worker import APP, first_line, stop
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.mcp.hosting import free_port
 
 
 def test_prometheus_reads_what_a_worker_counted(start, executus, tmp_path: Path) -> None:

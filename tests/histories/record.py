@@ -14,7 +14,8 @@ from temporalio.testing import WorkflowEnvironment
 from executus.cli.exit import OK, leave
 from executus.limits import Defaults
 from executus.models.scripted import call, calls, fail, hang, say
-from tests.conftest import DEV_ARGS, temporal_program
+from executus.server_program import DYNAMIC_ARGUMENTS
+from tests.conftest import temporal_program
 from tests.runs.kit import kit
 from tests.runs.test_long_runs import TOOLS, adds
 
@@ -61,7 +62,7 @@ async def main(version: str) -> None:
     folder = FOLDER / version
     folder.mkdir(exist_ok=True)
     server = await WorkflowEnvironment.start_time_skipping_v2(
-        dev_server_existing_path=temporal_program(), dev_server_extra_args=DEV_ARGS
+        dev_server_existing_path=temporal_program(), dev_server_extra_args=DYNAMIC_ARGUMENTS
     )
     async with server:
         for name, (script, fields) in SCENES.items():

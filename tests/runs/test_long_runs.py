@@ -16,7 +16,7 @@ from executus.errors import ConfigError
 from executus.limits import Defaults
 from executus.message import Message
 from executus.models.scripted import call, calls, hang, say
-from executus.testing import activities
+from executus.testing import activities, executions
 from executus.tools import ToolContext, tool
 from executus.transcript import Transcript, TranscriptPage, view
 from executus.workflows.handover import shown
@@ -82,16 +82,10 @@ NAMES = tuple(t.name for t in TOOLS)
 
 async def chain(k, run_id: str) -> list[WorkflowHistory]:
     """Histories of all executions of a run, oldest first; each replays."""
-    found = []
-    run: str | None = None
-    while True:
-        history = await k.client.get_workflow_handle(run_id, run_id=run).fetch_history()
+    found = [*await executions(k.client, run_id)]
+    for history in found:
         await k.replay(history)
-        found.append(history)
-        first = history.events[0].workflow_execution_started_event_attributes
-        run = first.continued_execution_run_id or None
-        if run is None:
-            return found[::-1]
+    return found
 
 
 def adds(count: int):

@@ -11,6 +11,7 @@ from executus import Invocation, Reason, RunnableAgent, RunRequest, Status
 from executus.limits import Defaults
 from executus.models.scripted import call, calls, hang, say
 from executus.ports import Ports
+from executus.server_program import DYNAMIC_ARGUMENTS
 from executus.stores.caps import CapChange
 from executus.stores.database import Database
 from executus.stores.sql_audit import SqlAudit
@@ -18,7 +19,7 @@ from executus.stores.sql_budget import SqlBudget
 from executus.sweeper import Sweeper
 from executus.sweeper_workflow import SweepInput
 from executus.tools import tool
-from tests.conftest import DEV_ARGS, temporal_program
+from tests.conftest import temporal_program
 
 from .gate import Gate
 from .kit import kit
@@ -176,7 +177,7 @@ async def test_a_run_that_the_history_limit_ended_is_closed_by_the_sweeper(tmp_p
     limits = ["--dynamic-config-value", "limit.historyCount.error=200"]
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=temporal_program(),
-        dev_server_extra_args=[*DEV_ARGS, *limits, "--log-level", "never"],
+        dev_server_extra_args=[*DYNAMIC_ARGUMENTS, *limits, "--log-level", "never"],
     ) as server:
 
         class Env:

